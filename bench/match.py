@@ -1,0 +1,224 @@
+"""All methods on the same CounterFX items in one run: distance to the truth, and what it cost.
+
+    python bench/match.py [--items 40] [--methods nothing,loudness,...] [--seed 0] [--quality standard]
+
+Each result is appended to bench/out/match-seed0.jsonl as soon as it is there; a run that was interrupted
+goes on where it stopped, and --again computes the named methods anew. The table goes to
+bench/out/match-seed0.json as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import logging
+import sys
+import time
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from baselines import METHODS, Task
+from counterfx import RATE, Item, items
+
+from fxstyle.features.truth_distance import ld
+
+OUT = Path(__file__).parent / "out"
+NEEDS = {"matchering": "matchering", "cma": "cma"}
+FITS = ("cma", "fxstyle")
+"""Methods whose result depends on --quality."""
+
+RESAMPLES, INTERVAL = 10_000, 0.95
+WORSE_BY = 1e-6
+"""An output counts as worse than the untouched input beyond rounding."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one item. `error` says why the method gave nothing; it is scored as do-nothing."""
+
+    item: int
+    fingerprint: int
+    name: str
+    kind: str
+    steps: str
+    method: str
+    quality: str
+    ld: float
+    nothing: float
+    seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A method over items. `difference`: mean of Ld minus that of another method on the same items."""
+
+    method: str
+    count: int
+    mean: float
+    median: float
+    worse: float
+    seconds_median: float
+    seconds_most: float
+    errors: int
+    difference: float
+    low: float
+    high: float
+
+
+def fingerprint(item: Item) -> int:
+    """Checksum of input and truth: results of other audio are not mixed in."""
+    return zlib.crc32(item.truth.tobytes(), zlib.crc32(item.input.tobytes()))
+
+
+def interval(differences: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Bootstrap interval of the mean of paired differences (percentiles over resampled items)."""
+    draws = np.random.default_rng(seed).integers(differences.size, size=(RESAMPLES, differences.size))
+    low, high = np.quantile(differences[draws].mean(1), [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+    return float(low), float(high)
+
+
+def summarise(rows: Iterable[Row], against: str) -> list[Summary]:
+    """Summarise each method, with paired differences to the method `against`, in the order of METHODS."""
+    by_method: dict[str, dict[int, Row]] = {}
+    for row in rows:
+        by_method.setdefault(row.method, {})[row.item] = row
+    base = by_method.get(against, {})
+    table = []
+    for method in sorted(by_method, key=list(METHODS).index):
+        own = by_method[method]
+        values = np.array([r.ld for r in own.values()])
+        seconds = np.array([r.seconds for r in own.values()])
+        shared = sorted(own.keys() & base.keys())
+        differences = np.array([own[i].ld - base[i].ld for i in shared]) if shared else np.array([np.nan])
+        table.append(
+            Summary(
+                method,
+                values.size,
+                float(values.mean()),
+                float(np.median(values)),
+                float(np.mean([r.ld > r.nothing + WORSE_BY for r in own.values()])),
+                float(np.median(seconds)),
+                float(seconds.max()),
+                sum(bool(r.error) for r in own.values()),
+                float(differences.mean()),
+                *interval(differences),
+            )
+        )
+    return table
+
+
+def print_table(title: str, table: list[Summary], against: str) -> None:
+    """Print one table of summaries."""
+    print(f"\n{title}")
+    print(
+        f"{'method':<16}{'items':>6}{'mean Ld':>9}{'median':>8}{'worse %':>9}{'s/item':>8}{'max s':>7}"
+        f"   minus {against} [95 %]"
+    )
+    for s in table:
+        note = f"   {s.errors} failed, scored as do-nothing" if s.errors else ""
+        print(
+            f"{s.method:<16}{s.count:>6}{s.mean:>9.3f}{s.median:>8.3f}{100 * s.worse:>9.1f}"
+            f"{s.seconds_median:>8.2f}{s.seconds_most:>7.1f}"
+            f"   {s.difference:+.3f} [{s.low:+.3f}, {s.high:+.3f}]{note}"
+        )
+
+
+def run(item: Item, number: int, method: str, quality: str, seed: int) -> Row:
+    """Run one method on one item and score it."""
+    task = Task(item.input, item.reference, item.chain, item.lock, quality, seed)
+    began = time.perf_counter()
+    error, output = "", item.input
+    try:
+        output = METHODS[method](task)
+    except Exception as failure:  # a method that fails must not end a run of hours
+        error = f"{type(failure).__name__}: {failure}"
+    seconds = time.perf_counter() - began
+    if not error and (output.shape != item.truth.shape or not np.isfinite(output).all()):
+        error, output = f"output {output.shape} is not finite or not as long as the input", item.input
+    return Row(
+        number, fingerprint(item), item.name, item.kind, " > ".join(map(str, item.steps)), method,
+        quality if method in FITS else "", ld(output, item.truth, RATE), item.untouched, seconds, error,
+    )  # fmt: skip
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of an earlier run; a line that was cut off by an interruption is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            rows.append(Row(**json.loads(line)))
+        except (json.JSONDecodeError, TypeError):
+            continue
+    return rows
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run, print and write the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--items", type=int, default=40, help="how many items")
+    parser.add_argument("--methods", default=",".join(METHODS), help="which, separated by commas")
+    parser.add_argument("--seed", type=int, default=0, help="of the items and of the fits")
+    parser.add_argument("--quality", default="standard", help="of fxstyle and of the problem CMA-ES solves")
+    parser.add_argument("--again", action="store_true", help="compute the named methods anew")
+    options = parser.parse_args(argv)
+
+    methods = [m.strip() for m in options.methods.split(",")]
+    if unknown := [m for m in methods if m not in METHODS]:
+        parser.error(f"unknown method {', '.join(unknown)}; there are {', '.join(METHODS)}")
+    for method in [m for m in methods if m in NEEDS and importlib.util.find_spec(NEEDS[m]) is None]:
+        print(f"{method} is left out: the package {NEEDS[method]} is not installed", file=sys.stderr)
+        methods.remove(method)
+    logging.getLogger("matchering").setLevel(logging.ERROR)
+
+    OUT.mkdir(exist_ok=True)
+    path = OUT / f"match-seed{options.seed}.jsonl"
+    wanted = {m: options.quality if m in FITS else "" for m in methods}
+    done = read_rows(path)
+    if options.again:
+        done = [r for r in done if wanted.get(r.method) != r.quality]
+        path.write_text("".join(json.dumps(asdict(r)) + "\n" for r in done), encoding="utf-8")
+
+    rows: list[Row] = []
+    with path.open("a", encoding="utf-8") as log:
+        for number, item in enumerate(items(options.items, options.seed)):
+            key, scores = fingerprint(item), []
+            known = {(r.method, r.quality): r for r in done if (r.item, r.fingerprint) == (number, key)}
+            for method, quality in wanted.items():
+                row = known.get((method, quality))
+                if row is None:
+                    row = run(item, number, method, quality, options.seed)
+                    log.write(json.dumps(asdict(row)) + "\n")
+                    log.flush()
+                rows.append(row)
+                scores.append(f"{method} {row.ld:.3f}{'!' if row.error else ''}")
+            print(f"{item.name} [{item.kind}] {' > '.join(map(str, item.steps))}\n    {'  '.join(scores)}")
+            sys.stdout.flush()
+
+    against = "nothing" if "nothing" in methods else methods[0]
+    tables = {"all": summarise(rows, against)}
+    for kind in sorted({r.kind for r in rows}):
+        tables[kind] = summarise([r for r in rows if r.kind == kind], against)
+    for title, table in tables.items():
+        print_table(title, table, against)
+    if "fxstyle" in methods and len(methods) > 1:
+        against = "fxstyle"
+        tables["all, minus fxstyle"] = summarise(rows, against)
+        print_table("all, paired with fxstyle", tables["all, minus fxstyle"], against)
+        mean = {s.method: s.mean for s in tables["all"]}
+        if rivals := [mean[m] for m in ("loudness", "matchering") if m in mean]:
+            print(f"\nfxstyle / better of loudness and matchering: {mean['fxstyle'] / min(rivals):.3f}")
+    for row in rows:
+        if row.error:
+            print(f"failed: {row.name}, {row.method}: {row.error}", file=sys.stderr)
+    summary = {name: [asdict(s) for s in table] for name, table in tables.items()}
+    out = {"seed": options.seed, "quality": options.quality, "items": options.items, "tables": summary}
+    (OUT / f"match-seed{options.seed}.json").write_text(json.dumps(out, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

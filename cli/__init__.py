@@ -1,0 +1,89 @@
+"""The command line: parse, call, print. One file per command, imported when the command runs.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some of several files failed, 130 interrupted.
+Results go to stdout, progress and errors to stderr. Nothing heavy is imported before a command has
+been parsed, so that help and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+from cyclopts import App, CycloptsError, Parameter
+
+from fxstyle import __version__
+from fxstyle.cli._output import printable
+from fxstyle.errors import FxstyleError, SettingError
+
+DONE, FAILED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
+
+_COMMANDS = {
+    "match": "Make INPUT sound like REFERENCE, and hand over the settings.",
+    "apply": "Render recordings through a preset; nothing is fitted.",
+    "compare": "Measure how two recordings differ.",
+    "inspect": "Say what a recording measures like, or what a preset does.",
+    "effects": "List the effects with their settings, units, ranges and defaults.",
+    "demo": "Run the main job on sound the program makes itself.",
+}
+
+_EPILOGUE = """Examples:
+
+fxstyle match dry.wav record.flac -o out.wav --preset sound.json --report report.html
+
+fxstyle apply sound.json stem1.wav stem2.wav -o folder
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some of several files failed, 130 interrupted."""
+
+
+def build_app() -> App:
+    """Return the parser; commands are named by import path and loaded when they are called."""
+    app = App(
+        name="fxstyle",
+        help="Make this recording sound like that one, and hand me the settings.",
+        help_epilogue=_EPILOGUE,
+        help_format="plaintext",
+        version=__version__,
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        default_parameter=Parameter(negative=()),
+    )
+    for name, help_text in _COMMANDS.items():
+        app.command(f"fxstyle.cli.{name}:{name}", name=name, help=help_text, help_epilogue="")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that the terminal cannot show must not stop the work.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = build_app()(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _fail(f"{error}\nTry: fxstyle {' '.join([*(error.command_chain or ()), '--help'])}", USAGE)
+    except SettingError as error:
+        return _fail(str(error), USAGE)
+    except FxstyleError as error:
+        return _fail(str(error), FAILED)
+    except MemoryError:
+        return _fail("not enough memory; use shorter recordings or close other programs", FAILED)
+    except KeyboardInterrupt:
+        return _fail("stopped; no file was left half written", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough. Python would complain once more at exit
+        # when it flushes stdout, unless that leads nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    return code if isinstance(code, int) else DONE
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"fxstyle: {printable(message, keep_lines=True)}", file=sys.stderr)
+    return code

@@ -1,0 +1,78 @@
+"""Checks made before the long work begins, so that nobody waits for an error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from fxstyle.errors import AudioError, FxstyleError, SettingError
+from fxstyle.files import check_writable
+
+Tail = float | Literal["auto"]
+
+LONGEST_TAIL_S = 60.0
+"""Ten times what the longest reverb needs; more is a slip of the finger and fills the disk."""
+
+
+def parse_tail(text: str) -> Tail:
+    """Read --tail: "auto", or seconds."""
+    if text == "auto":
+        return "auto"
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise SettingError(f'--tail {text}: write seconds, as in 2.5, or "auto"') from None
+    if not 0.0 <= seconds <= LONGEST_TAIL_S:
+        raise SettingError(f"--tail {text} s is outside 0..{LONGEST_TAIL_S:g} s")
+    return seconds
+
+
+def check_amount(amount: float) -> float:
+    """Refuse an --amount outside 0..1."""
+    if not 0.0 <= amount <= 1.0:
+        raise SettingError(f"--amount {amount:g} is outside 0..1: 0 is none of the effect, 1 is all of it")
+    return amount
+
+
+def check_inputs(paths: Sequence[Path]) -> None:
+    """Refuse names under which there is no file."""
+    for path in paths:
+        if path.is_dir():
+            raise AudioError(f"{path} is a folder; name a sound file in it")
+        if not path.exists():
+            raise AudioError(f"{path}: there is no such file; check the name")
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], *, force: bool) -> None:
+    """Refuse outputs that cannot be written, exist without --force, collide, or would replace an input."""
+    origins = {path.resolve() for path in inputs}
+    taken: set[Path] = set()
+    for path in outputs:
+        target = path.resolve()
+        if target in origins:
+            raise SettingError(f"{path} is an input as well and is never replaced; choose another name")
+        if target in taken:
+            raise SettingError(f"{path} is named as an output twice; give each its own name")
+        taken.add(target)
+        check_writable(path, force=force)
+
+
+def check_sound_output(path: Path, like: Path) -> None:
+    """Refuse a sound file whose container is unknown or cannot carry the rate and channels of `like`."""
+    from fxstyle.audio import probe
+    from fxstyle.formats import check_writable as check_container
+    from fxstyle.formats import container_for, default_subtype
+
+    info = probe(like)
+    container = container_for(path)
+    check_container(path, container, default_subtype(container, info.source()), info.rate, info.channels)
+
+
+def existing_folder(path: Path) -> Path:
+    """Return `path` if it is a folder, else raise saying how to make it."""
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise FxstyleError(f"{path} is a file; several inputs need a folder to go to")
+    raise FxstyleError(f"{path}: there is no such folder; create it first: mkdir -p '{path}'")

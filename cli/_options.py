@@ -1,0 +1,16 @@
+"""Options that several commands share, written once so that they are spelled alike everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+Flag = Annotated[bool, Parameter(show_default=False)]
+Output = Annotated[Path, Parameter(name=("--output", "-o"))]
+OutputOrNone = Annotated[Path | None, Parameter(name=("--output", "-o"))]
+Texts = Annotated[tuple[str, ...], Parameter(show_default=False)]
+"""An option that may be given again and again."""
+
+Quality = Literal["draft", "standard", "best"]

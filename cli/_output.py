@@ -1,0 +1,116 @@
+"""What the commands print: tables for people, one JSON document for programs, progress for the patient."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fxstyle.chain import Chain
+
+PIPE_WIDTH = 120
+"""Columns of a table that goes into a file or a pipe, where nobody has said how wide it may be."""
+
+Advance = Callable[[str, float], None]
+"""Called with the name of the stage and the share done, 0..1."""
+
+
+def printable(text: str, *, keep_lines: bool = False) -> str:
+    """Return `text` without control characters: tags and file names come from strangers."""
+    return "".join(c if c.isprintable() or (keep_lines and c == "\n") else f"\\x{ord(c):02x}" for c in text)
+
+
+def emit_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Print one JSON document on stdout; numbers that are not finite would be no JSON and are refused."""
+    print(json.dumps(content, indent=2, allow_nan=False))
+
+
+def emit(text: str = "") -> None:
+    """Print one line of a result on stdout."""
+    print(printable(text))
+
+
+def remark(text: str) -> None:
+    """Print one line beside the result, on stderr."""
+    print(printable(text), file=sys.stderr)
+
+
+def emit_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+    """Print a table on stdout; a column whose name begins with ">" is aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    for name in columns:
+        table.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left")
+    for row in rows:
+        table.add_row(*(printable(cell) for cell in row))
+    _console().print(table)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    class Plain(Console):
+        """A console that leaves a broken pipe to the caller; rich would end the program with code 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    # Markup and emoji codes in a file's name are its own business, not instructions to us.
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Plain(markup=False, emoji=False, highlight=False, width=width)
+
+
+def emit_chain(chain: Chain) -> None:
+    """Print the settings that differ from their default; the others do what they do in a new chain."""
+    rows = []
+    for slot in chain:
+        state = "bypassed" if slot.bypass else f"amount {slot.amount:.2f}"
+        changed = [p for p in slot.effect.params if slot.settings[p.name] != p.default]
+        for index, param in enumerate(changed):
+            value = slot.settings[param.name]
+            rows.append(
+                (
+                    slot.name if index == 0 else "",
+                    state if index == 0 else "",
+                    param.name,
+                    param.format(value),
+                    param.format(param.default),
+                )
+            )
+        if not changed:
+            rows.append((slot.name, state, "(all at their defaults)", "", ""))
+    if rows:
+        emit_table(("effect", "", "setting", ">value", ">default"), rows)
+    else:
+        emit("No effects.")
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Advance]:
+    """Show how far the work is on stderr, where that is a terminal; elsewhere say nothing."""
+    if not sys.stderr.isatty():
+        yield lambda stage, fraction: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(printable(label), total=1.0)
+
+        def advance(stage: str, fraction: float) -> None:
+            bar.update(task, description=printable(f"{label}: {stage}"), completed=fraction)
+
+        yield advance

@@ -1,0 +1,108 @@
+"""`fxstyle inspect`: what a recording measures like, or what a preset does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fxstyle.cli._checks import check_inputs
+from fxstyle.cli._options import Flag
+from fxstyle.cli._output import emit, emit_chain, emit_json, emit_table
+
+_SNIFFED_BYTES = 64
+
+
+def inspect(file: Path, /, *, json: Flag = False) -> int:
+    """Say what a recording measures like, or what a preset does.
+
+    Parameters
+    ----------
+    file
+        A recording or a preset.
+    json
+        Print the result as one JSON document.
+    """
+    check_inputs([file])
+    return _preset(file, json) if _is_preset(file) else _recording(file, json)
+
+
+def _is_preset(file: Path) -> bool:
+    """Whether the file is meant as JSON; no sound file begins with a brace."""
+    if file.suffix.lower() == ".json":
+        return True
+    with file.open("rb") as stream:
+        return stream.read(_SNIFFED_BYTES).lstrip().startswith(b"{")
+
+
+def _preset(file: Path, json: bool) -> int:
+    from fxstyle.presets import Preset
+
+    preset = Preset.load(file)
+    if json:
+        content = preset.model_dump(mode="json", exclude_none=True)
+        emit_json({"command": "inspect", "file": str(file), "kind": "preset", "preset": content})
+        return 0
+    emit(f"Preset {preset.name or file.name}")
+    for line in preset.description.splitlines():
+        emit(f"  {line}")
+    emit_chain(preset.chain())
+    origin = preset.provenance
+    if origin.input is not None:
+        emit(f"Input      {origin.input.name}")
+    for reference in origin.reference:
+        emit(f"Reference  {reference.name}")
+    if origin.score is not None:
+        emit(f"Verdict    {origin.score.message}")
+    made = [text for text in (origin.program, origin.created) if text]
+    if origin.quality is not None:
+        made.append(f"quality {origin.quality}")
+    if origin.seed is not None:
+        made.append(f"seed {origin.seed}")
+    if made:
+        emit(f"Made       {', '.join(made)}")
+    return 0
+
+
+def _recording(file: Path, json: bool) -> int:
+    from fxstyle.audio import probe, read
+    from fxstyle.report.summary import ROWS, shown_number, summarise
+
+    info = probe(file)
+    summary = summarise(read(file), str(file))
+    if json:
+        content: dict[str, Any] = {
+            "command": "inspect",
+            "file": str(file),
+            "kind": "recording",
+            "rate_hz": info.rate,
+            "channels": info.channels,
+            "frames": info.frames,
+            "duration_s": info.duration_s,
+            "container": info.container,
+            "subtype": info.subtype,
+            "tags": dict(info.tags),
+            "notes": list(info.notes),
+            "measured": {attribute: float(getattr(summary, attribute)) for attribute, *_ in ROWS},
+            "spectrum": {
+                "bands_hz": summary.bands_hz.tolist(),
+                "mid_db": summary.mid_db.tolist(),
+                "side_db": summary.side_db.tolist(),
+            },
+        }
+        emit_json(content)
+        return 0
+    channels = {1: "mono", 2: "stereo"}.get(info.channels, f"{info.channels} channels")
+    emit(
+        f"{file}  {info.container} {info.subtype}, {info.rate} Hz, {channels},"
+        f" {info.duration_s:.2f} s ({info.frames} samples)"
+    )
+    for name, text in info.tags.items():
+        emit(f"  {name}: {text}")
+    for note in info.notes:
+        emit(f"Note: {note}")
+    rows = [
+        (name, shown_number(getattr(summary, attribute), unit), unit, meaning)
+        for attribute, name, unit, meaning in ROWS
+    ]
+    emit_table(("", ">value", "unit", ""), rows)
+    return 0

@@ -1,0 +1,168 @@
+"""`fxstyle match`: the main job."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fxstyle.cli._checks import check_amount, check_inputs, check_outputs, check_sound_output, parse_tail
+from fxstyle.cli._options import Flag, OutputOrNone, Quality, Texts
+from fxstyle.cli._output import emit, emit_chain, emit_json, progress, remark
+from fxstyle.cli._render import as_json, in_words, render_shown
+
+if TYPE_CHECKING:
+    from fxstyle.fit.match import Match, Progress
+    from fxstyle.presets import Preset
+
+
+def match(
+    input: Path,
+    reference: list[Path],
+    /,
+    *,
+    output: OutputOrNone = None,
+    preset: Path | None = None,
+    report: Path | None = None,
+    chain: str | None = None,
+    only: Texts = (),
+    lock: Texts = (),
+    amount: float = 1.0,
+    keep_loudness: Flag = False,
+    quality: Quality = "standard",
+    seed: int = 0,
+    tail: str = "0",
+    force: Flag = False,
+    json: Flag = False,
+) -> int:
+    """Make INPUT sound like REFERENCE, and hand over the settings.
+
+    Without -o, --preset or --report the settings are only shown.
+
+    Parameters
+    ----------
+    input
+        Recording to change.
+    reference
+        One or several recordings whose sound is wanted; several are averaged.
+    output
+        Write the matched recording here; the ending chooses the format.
+    preset
+        Write the settings here, as JSON.
+    report
+        Write a page with figures here, as HTML.
+    chain
+        Effects to fit, in order, as in eq,compressor,reverb. `fxstyle effects` lists them.
+    only
+        Use only these effects of the chain, as in eq,gain.
+    lock
+        Decide a setting yourself: compressor.ratio=4, compressor.ratio<=4, reverb=off. May be repeated.
+    amount
+        Share of the match to apply, 0 to 1.
+    keep_loudness
+        Match everything but the level.
+    quality
+        How long to search.
+    seed
+        Repeats a run.
+    tail
+        Seconds to go on after the end of the input, or "auto" until the effects have died away.
+    force
+        Overwrite existing files.
+    json
+        Print the result as one JSON document.
+    """
+    tail_s = parse_tail(tail)
+    check_amount(amount)
+    check_inputs([input, *reference])
+    outputs = [path for path in (output, preset, report) if path is not None]
+    check_outputs(outputs, [input, *reference], force=force)
+    if output is not None:
+        check_sound_output(output, input)
+
+    import fxstyle
+
+    with progress("match") as advance:
+
+        def tell(now: Progress) -> None:
+            loss = "" if now.loss is None else f" (loss {now.loss:.3f})"
+            advance(now.stage + loss, now.fraction)
+
+        found = fxstyle.match(
+            input,
+            reference if len(reference) > 1 else reference[0],
+            chain=chain,
+            only=[word.strip() for text in only for word in text.split(",")],
+            lock=lock,
+            amount=amount,
+            keep_loudness=keep_loudness,
+            quality=quality,
+            seed=seed,
+            progress=tell,
+        )
+    settings = with_file_hashes(found.preset, input, reference)
+    rendered = None
+    if output is not None:
+        rendered = render_shown(found.chain, input, output, tail=tail_s, force=force, label="write")
+    if preset is not None:
+        settings.save(preset, force=force)
+    if report is not None:
+        from fxstyle.files import write_text
+
+        write_text(report, found.report(), force=force)
+
+    notes = [*found.notes, *(rendered.notes if rendered is not None else ())]
+    if json:
+        emit_json(
+            {
+                "command": "match",
+                "input": str(input),
+                "reference": [str(path) for path in reference],
+                "verdict": asdict(found.verdict),
+                "chain": settings.model_dump(mode="json")["chain"],
+                "pruned": list(found.pruned),
+                "output": as_json(rendered) if rendered is not None else None,
+                "preset": str(preset) if preset is not None else None,
+                "report": str(report) if report is not None else None,
+                "notes": notes,
+                "seconds": found.seconds,
+            }
+        )
+        return 0
+    _print(found, notes)
+    if rendered is not None:
+        emit(f"recording  {in_words(rendered)}")
+    if preset is not None:
+        emit(f"preset     {preset}")
+    if report is not None:
+        emit(f"report     {report}")
+    if not outputs:
+        remark("Nothing was written: -o writes the recording, --preset the settings, --report a page.")
+    return 0
+
+
+def with_file_hashes(preset: Preset, source: Path, references: list[Path]) -> Preset:
+    """Return the preset with the hashes of the files that took part, so that they can be told again."""
+    from fxstyle.presets.schema import file_sha256
+
+    def hashed(recording: Any, path: Path) -> Any:
+        return recording.model_copy(update={"sha256": file_sha256(path)})
+
+    was = preset.provenance
+    provenance = was.model_copy(
+        update={
+            "input": hashed(was.input, source) if was.input is not None else None,
+            "reference": tuple(hashed(r, p) for r, p in zip(was.reference, references, strict=True)),
+        }
+    )
+    return preset.model_copy(update={"provenance": provenance})
+
+
+def _print(found: Match, notes: list[str]) -> None:
+    emit(found.verdict.message)
+    emit_chain(found.chain)
+    if found.pruned:
+        emit(f"Left out: {', '.join(found.pruned)}.")
+    for note in notes:
+        emit(f"Note: {note}")
+    emit(f"Fitted in {found.seconds:.1f} s.")

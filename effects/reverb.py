@@ -1,0 +1,410 @@
+"""Noise-shaped reverb: octave bands of fixed noise, each with its own exponential decay.
+
+    s_k[n] = sum_b g_b exp(-a_b n) N_kb[n],     a_b = ln(1000)/(T_b rate)
+    h_0 = s_0,   h_c = cos(phi) s_0 + sin(phi) s_c,     phi = width pi/2
+    h_c <- 10^(level_db/20) delay(h_c) / |delay(h_c)|
+    y_c = x_c + h_c * x_c
+
+after J. A. Moorer, "About this reverberation business", CMJ 3(2), 1979 (decaying noise), with decays per
+octave as in C. J. Steinmetz, V. K. Ithapu, P. Calamia, "Filtered noise shaping for time domain room
+impulse response estimation", WASPAA 2021.
+
+* N_kb: fixed noise in octave bands, equally strong per Hz, so that equal decays give a white response
+  (`fxstyle.noise`).
+* T_b lies between t60_low_s at 125 Hz, t60_mid_s at 1 kHz and t60_high_s at 8 kHz, both axes
+  logarithmic, and stays constant beyond.
+* tone_db tilts the bands: that many dB more at 8 kHz and less at 125 Hz, straight in octaves through
+  0 dB at 1 kHz and beyond.
+* The energy of h is set, whatever the decays: level_db is wet over dry for white noise.
+* The pre-delay is interpolated (`fxstyle.convolve.lagrange_taps`).
+* A response ends where its slowest band is down by 80 dB.
+
+The decay of this noise, measured per octave and channel (Schroeder, -5 .. -35 dB, 44.1 and 48 kHz, decays
+from .4 to 3 s) is within 4 % (rms) of T_b from 125 Hz on and 7 % at 62.5 Hz; the largest error is 11 %.
+The lower and shorter, the fewer independent samples there are in a decay, in a room as here.
+
+Channels are convolved with responses of their own and do not mix: mono stays mono. From the fifth
+channel on, the responses repeat.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba import njit, prange
+from torch.autograd.function import once_differentiable
+
+from fxstyle.convolve import (
+    LAGRANGE_TAPS,
+    MINIMUM_LANES,
+    ConvolverState,
+    StreamConvolver,
+    convolve,
+    lagrange_split,
+    lagrange_taps,
+)
+from fxstyle.effect import Effect, Samples
+from fxstyle.noise import centres_hz, noise_bands
+from fxstyle.param import Param
+from fxstyle.units import db_to_amplitude, ms_to_samples
+
+if TYPE_CHECKING:
+    from fxstyle.features.measure import Measurement
+
+STREAMS = 4
+"""Independent noises: two for stereo, more for surround; beyond, memory would grow without use."""
+
+LOW_HZ, MID_HZ, HIGH_HZ = 125.0, 1000.0, 8000.0
+"""Where the three decay times apply."""
+
+END_DB = 80.0
+"""Decay after which a response is cut: 20 dB past the 60 that make a tail."""
+
+LATENCY_S = 0.3
+"""Wanted latency of `render`; the power of two next to it is taken. Half of it costs a third of the speed."""
+
+NEGLIGIBLE = 1e-13
+"""A band that has decayed by 260 dB is skipped."""
+
+TABLE = 512
+"""Samples over which a decay is tabulated, once per band."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _shape(
+    noise: npt.NDArray[np.float32],
+    gain: npt.NDArray[np.float64],
+    decay: npt.NDArray[np.float64],
+    out: npt.NDArray[Any],
+) -> None:
+    """out[n] = sum_b gain_b exp(-decay_b n) noise_b[n]."""
+    real = out.dtype.type
+    table = np.empty((gain.size, TABLE), out.dtype)
+    for b in range(gain.size):
+        for i in range(TABLE):
+            table[b, i] = math.exp(-decay[b] * i)
+    out[:] = real(0.0)
+    for begin in range(0, out.size, TABLE):
+        here = out[begin : begin + TABLE]
+        for b in range(gain.size):
+            envelope = math.exp(-decay[b] * begin)
+            if envelope < NEGLIGIBLE:
+                continue
+            scale = real(gain[b] * envelope)
+            band, fall = noise[b, begin : begin + here.size], table[b]
+            for i in range(here.size):
+                here[i] += scale * fall[i] * band[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+def _moments(
+    band: npt.NDArray[np.float32], fall: npt.NDArray[Any], grad: npt.NDArray[Any]
+) -> tuple[float, float]:
+    """Return sum_i fall_i band_i grad_i and sum_i i fall_i band_i grad_i, in whichever order is fast."""
+    real = fall.dtype.type
+    zeroth, first = real(0.0), real(0.0)
+    for i in range(grad.size):
+        product = fall[i] * band[i] * grad[i]
+        zeroth += product
+        first += real(np.int32(i)) * product
+    return zeroth, first
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _shape_adjoint(
+    noise: npt.NDArray[np.float32],
+    gain: npt.NDArray[np.float64],
+    decay: npt.NDArray[np.float64],
+    grad: npt.NDArray[Any],
+    gain_grad: npt.NDArray[np.float64],
+    decay_grad: npt.NDArray[np.float64],
+) -> None:
+    """Derivatives by gain_b, sum_n e_b noise_b grad, and by decay_b, -gain_b sum_n n e_b noise_b grad."""
+    fall = np.empty(TABLE, grad.dtype)
+    for b in range(gain.size):
+        for i in range(TABLE):
+            fall[i] = math.exp(-decay[b] * i)
+        zeroth, first = 0.0, 0.0
+        for begin in range(0, grad.size, TABLE):
+            envelope = math.exp(-decay[b] * begin)
+            if envelope < NEGLIGIBLE:
+                break
+            here = grad[begin : begin + TABLE]
+            m0, m1 = _moments(noise[b, begin : begin + here.size], fall, here)
+            zeroth += envelope * m0
+            first += envelope * (begin * m0 + m1)
+        gain_grad[b] = zeroth
+        decay_grad[b] = -gain[b] * first
+
+
+@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def _batch(
+    noise: npt.NDArray[np.float32],
+    gain: npt.NDArray[np.float64],
+    decay: npt.NDArray[np.float64],
+    taps: npt.NDArray[np.float64],
+    whole: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    out: npt.NDArray[Any],
+) -> None:
+    """out[r, k] = the response of row r made of stream k, delayed by taps, zero after its length."""
+    for i in prange(out.shape[0] * out.shape[1]):
+        row, stream = i // out.shape[1], i % out.shape[1]
+        length = lengths[row]
+        shaped = np.empty(length, out.dtype)
+        _shape(noise[stream], gain[row], decay[row], shaped)
+        target = out[row, stream]
+        target[:] = 0.0
+        for j in range(taps.shape[1]):
+            tap = out.dtype.type(taps[row, j])
+            delayed = target[whole[row] + j : whole[row] + j + length]
+            for n in range(length):
+                delayed[n] += tap * shaped[n]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def _batch_adjoint(
+    noise: npt.NDArray[np.float32],
+    gain: npt.NDArray[np.float64],
+    decay: npt.NDArray[np.float64],
+    taps: npt.NDArray[np.float64],
+    whole: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    grad: npt.NDArray[Any],
+    gain_grad: npt.NDArray[np.float64],
+    decay_grad: npt.NDArray[np.float64],
+    taps_grad: npt.NDArray[np.float64],
+) -> None:
+    for i in prange(grad.shape[0] * grad.shape[1]):
+        row, stream = i // grad.shape[1], i % grad.shape[1]
+        length = lengths[row]
+        shaped = np.empty(length, grad.dtype)
+        _shape(noise[stream], gain[row], decay[row], shaped)
+        shaped_grad = np.zeros(length, grad.dtype)
+        for j in range(taps.shape[1]):
+            tap = grad.dtype.type(taps[row, j])
+            delayed = grad[row, stream, whole[row] + j : whole[row] + j + length]
+            total = 0.0
+            for n in range(length):
+                shaped_grad[n] += tap * delayed[n]
+                total += shaped[n] * delayed[n]
+            taps_grad[row, stream, j] = total
+        _shape_adjoint(
+            noise[stream], gain[row], decay[row], shaped_grad, gain_grad[row, stream], decay_grad[row, stream]
+        )
+
+
+class _Response(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        gain: torch.Tensor,
+        decay: torch.Tensor,
+        taps: torch.Tensor,
+        noise: npt.NDArray[np.float32],
+        whole: npt.NDArray[np.int64],
+        lengths: npt.NDArray[np.int64],
+        dtype: npt.DTypeLike,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(gain, decay, taps)
+        ctx.constants = (noise, whole, lengths)
+        knobs = (gain.detach().numpy(), decay.detach().numpy(), taps.detach().numpy())
+        end = int((whole + lengths).max()) + LAGRANGE_TAPS - 1
+        out = np.empty((gain.shape[0], noise.shape[0], end), dtype)
+        _batch(noise, *knobs, whole, lengths, out)
+        return torch.from_numpy(out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        noise, whole, lengths = ctx.constants
+        gain, decay, taps = (t.detach().numpy() for t in ctx.saved_tensors)
+        grads = [np.empty((k.shape[0], noise.shape[0], k.shape[1])) for k in (gain, decay, taps)]
+        samples = grad.contiguous().numpy()
+        _batch_adjoint(noise, gain, decay, taps, whole, lengths, samples, grads[0], grads[1], grads[2])
+        return (*(torch.from_numpy(g.sum(axis=1)) for g in grads), None, None, None, None)
+
+
+def _band_t60_s(rate: float, low: torch.Tensor, mid: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """Return the decay times of the bands, (batch, band)."""
+    columns = []
+    for centre in centres_hz(rate):
+        below = min(max(math.log(MID_HZ / centre) / math.log(MID_HZ / LOW_HZ), 0.0), 1.0)
+        above = min(max(math.log(centre / MID_HZ) / math.log(HIGH_HZ / MID_HZ), 0.0), 1.0)
+        columns.append(low.log() * below + mid.log() * (1.0 - below - above) + high.log() * above)
+    return torch.stack(columns, dim=1).exp()
+
+
+def response(
+    rate: float,
+    channels: int,
+    dtype: torch.dtype,
+    *,
+    t60_low_s: torch.Tensor,
+    t60_mid_s: torch.Tensor,
+    t60_high_s: torch.Tensor,
+    level_db: torch.Tensor,
+    tone_db: torch.Tensor,
+    predelay_ms: torch.Tensor,
+    width: torch.Tensor,
+) -> torch.Tensor:
+    """Return the wet impulse responses (batch, min(channels, 4), time); gradients reach every knob."""
+    t60_s = _band_t60_s(rate, t60_low_s.double(), t60_mid_s.double(), t60_high_s.double())
+    octaves = torch.tensor([math.log2(f / MID_HZ) for f in centres_hz(rate)], dtype=torch.float64)
+    slope = tone_db.double() / math.log2(HIGH_HZ / MID_HZ)
+    gain = db_to_amplitude(slope[:, None] * octaves)
+    decay = math.log(1000.0) / (t60_s * rate)
+    lengths = (t60_s.detach().amax(dim=1) * (END_DB / 60.0 * rate)).ceil().long().numpy()
+    delay = ms_to_samples(predelay_ms.double(), rate)
+    whole = np.array([lagrange_split(value) for value in delay.tolist()], dtype=np.int64)
+    taps = lagrange_taps(delay - torch.from_numpy(whole))
+    noise = noise_bands(rate, min(channels, STREAMS), int(lengths.max()))
+    numpy_type = np.float64 if dtype == torch.float64 else np.float32
+    streams: torch.Tensor = _Response.apply(  # type: ignore[no-untyped-call]
+        gain, decay, taps, noise, whole, lengths, numpy_type
+    )
+    first = streams[:, :1]
+    angle = (width * (math.pi / 2)).to(dtype)[:, None, None]
+    mixed = torch.cat([first, angle.cos() * first + angle.sin() * streams[:, 1:]], dim=1)
+    energy = mixed.square().sum(dim=-1, keepdim=True)
+    return mixed * (db_to_amplitude(level_db.double()).to(dtype)[:, None, None] / energy.sqrt())
+
+
+def forward(
+    x: torch.Tensor,
+    rate: float,
+    *,
+    t60_low_s: torch.Tensor,
+    t60_mid_s: torch.Tensor,
+    t60_high_s: torch.Tensor,
+    level_db: torch.Tensor,
+    tone_db: torch.Tensor,
+    predelay_ms: torch.Tensor,
+    width: torch.Tensor,
+) -> torch.Tensor:
+    """Add reverb to each row of (batch, channel, time) with its own settings."""
+    ir = response(
+        rate,
+        x.shape[1],
+        x.dtype,
+        t60_low_s=t60_low_s,
+        t60_mid_s=t60_mid_s,
+        t60_high_s=t60_high_s,
+        level_db=level_db,
+        tone_db=tone_db,
+        predelay_ms=predelay_ms,
+        width=width,
+    )
+    if x.shape[1] > STREAMS:
+        ir = ir[:, torch.arange(x.shape[1]) % STREAMS]
+    return x + convolve(x, ir)
+
+
+@dataclass(frozen=True)
+class State:
+    """One stream's convolution, and the settings its response was made for."""
+
+    convolver: StreamConvolver
+    settings: tuple[float, ...]
+    stream: ConvolverState | None = None
+
+
+def render(
+    x: Samples,
+    rate: float,
+    state: State | None,
+    *,
+    t60_low_s: float,
+    t60_mid_s: float,
+    t60_high_s: float,
+    level_db: float,
+    tone_db: float,
+    predelay_ms: float,
+    width: float,
+) -> tuple[Samples, State]:
+    """Add reverb to a block (channel, time), late by `_latency(rate)`; other settings cost a new response."""
+    settings = (t60_low_s, t60_mid_s, t60_high_s, level_db, tone_db, predelay_ms, width)
+    if state is None or state.settings != settings:
+        knobs = {
+            param.name: torch.tensor([value], dtype=torch.float64)
+            for param, value in zip(_PARAMS, settings, strict=True)
+        }
+        dtype = torch.float64 if x.dtype == np.float64 else torch.float32
+        ir = response(rate, x.shape[0], dtype, **knobs)[0].numpy()
+        convolver = StreamConvolver(ir, x.shape[0], _latency(rate), dry=1.0)
+        state = State(convolver, settings, state.stream if state else None)
+    y, stream = state.convolver.process(x, state.stream)
+    return y, State(state.convolver, settings, stream)
+
+
+@cache
+def _latency(rate: float) -> int:
+    return max(1 << round(math.log2(max(LATENCY_S * rate, 1.0))), MINIMUM_LANES)
+
+
+_PARAMS = (
+    Param("t60_low_s", "s", 0.08, 8.0, default=1.2, scale="log", help="decay by 60 dB at 125 Hz"),
+    Param("t60_mid_s", "s", 0.08, 8.0, default=1.0, scale="log", help="decay by 60 dB at 1 kHz"),
+    Param("t60_high_s", "s", 0.08, 8.0, default=0.7, scale="log", help="decay by 60 dB at 8 kHz"),
+    Param("level_db", "dB", -60.0, 12.0, default=-14.0, help="energy of the wet sound over the dry"),
+    Param("tone_db", "dB", -12.0, 12.0, default=0.0, help="tilt: more at 8 kHz, less at 125 Hz"),
+    Param("predelay_ms", "ms", 0.0, 120.0, default=10.0, help="before the reverb sets in"),
+    Param("width", "", 0.0, 1.0, default=1.0, help="0 the same in all channels, 1 independent"),
+)
+
+
+def _tail_s(settings: Mapping[str, float]) -> float:
+    longest = max(settings["t60_low_s"], settings["t60_mid_s"], settings["t60_high_s"])
+    return longest + settings["predelay_ms"] / 1000.0
+
+
+CLEARLY_LONGER = 1.15
+"""Ratio of decay times from which a reference counts as wetter; blind estimates scatter by that much."""
+
+DRY_DB = -40.0
+"""Level where the reference is no wetter: barely audible, yet with a gradient."""
+
+GUESS_DB, GUESS_PER_OCTAVE_DB, GUESS_MOST_DB = -22.0, 10.0, -4.0
+"""Level of a first guess: from GUESS_DB, up with each doubling of the decay over the source's."""
+
+
+def start(source: Measurement, reference: Measurement) -> dict[str, float]:
+    """Guess the decays where the reference decays longer than the source, and the level from how much."""
+    settings = {p.name: p.default for p in _PARAMS}
+    sound = np.isfinite(source.decay_s) & np.isfinite(reference.decay_s)
+    sound &= (source.decay_s > 0.0) & (reference.decay_s > 0.0)
+    if not sound.any():
+        return {**settings, "level_db": DRY_DB}
+    ratio = float(np.exp(np.mean(np.log(reference.decay_s[sound] / source.decay_s[sound]))))
+    if ratio < CLEARLY_LONGER:
+        return {**settings, "level_db": DRY_DB}
+    for param, centre in zip(_PARAMS[:3], (LOW_HZ, MID_HZ, HIGH_HZ), strict=True):
+        # An octave to either side: one band alone is a poor estimate.
+        near = sound & (np.abs(np.log2(reference.decay_hz / centre)) < 1.5)
+        if near.any():
+            decay_s = float(np.median(reference.decay_s[near]))
+            settings[param.name] = min(max(decay_s, param.low), param.high)
+    level_db = GUESS_DB + GUESS_PER_OCTAVE_DB * math.log2(ratio)
+    return {**settings, "level_db": min(level_db, GUESS_MOST_DB)}
+
+
+EFFECT = Effect(
+    name="reverb",
+    summary="Noise-shaped reverb with three decay times",
+    params=_PARAMS,
+    forward=forward,
+    render=render,
+    # Two FFT convolutions of different sizes in float32: measured, -138 dB of full scale at the defaults
+    # and -115 dB of the signal's peak at the worst limits.
+    tolerance_db=-100.0,
+    latency=_latency,
+    tail_s=_tail_s,
+    start=start,
+)

@@ -1,0 +1,123 @@
+"""What an effect is: named knobs, a differentiable `forward`, a streaming `render`, and its laws.
+
+    forward(x, rate, *, knob, ...) -> y              torch;  x, y: (batch, channel, time)
+    render(x, rate, state, *, knob, ...) -> y, state numpy;  x, y: (channel, time)
+
+`forward` takes each knob as a tensor of shape (batch,): every row has settings of its own.
+`render` takes floats and a stream in blocks of any length; `state` is None at the beginning of a
+stream and whatever the effect returned thereafter. Both compute the same thing:
+
+    forward(x)[n] = render(x)[n + latency(rate)]     within `tolerance_db` of full scale
+
+so `forward` is aligned with its input, while `render` is causal and late by `latency(rate)` samples.
+Neither changes its arguments.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fxstyle.errors import SettingError
+from fxstyle.param import Param
+
+if TYPE_CHECKING:
+    import torch
+
+    from fxstyle.features.measure import Measurement
+
+Samples = npt.NDArray[np.floating[Any]]
+"""Audio as numpy holds it: (channel, time), float32 or float64."""
+
+
+class Forward(Protocol):
+    """Differentiable form: (batch, channel, time) -> the same shape, aligned with the input."""
+
+    # Any: a protocol with typed **knobs would refuse functions that name their knobs one by one
+    def __call__(self, x: torch.Tensor, rate: float, /, *_: Any, **knobs: Any) -> torch.Tensor: ...
+
+
+class Render(Protocol):
+    """Streaming form: one block (channel, time) and the state after the last -> block, state."""
+
+    # Any: as in Forward
+    def __call__(
+        self, x: Samples, rate: float, state: Any, /, *_: Any, **knobs: Any
+    ) -> tuple[Samples, Any]: ...
+
+
+class Start(Protocol):
+    """Closed-form first guess of the settings from what both recordings measure like."""
+
+    def __call__(self, source: Measurement, reference: Measurement, /) -> dict[str, float]: ...
+
+
+def _no_latency(rate: float) -> int:
+    return 0
+
+
+def _no_tail(settings: Mapping[str, float]) -> float:
+    return 0.0
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One kind of effect; its module in effects/ defines exactly one.
+
+    Attributes
+    ----------
+    name: the word used in chains and presets.
+    summary: one line in an engineer's words.
+    params: the knobs, in the order they are shown.
+    forward, render: see this module's docstring.
+    tolerance_db: largest difference between the two forms, in dB of full scale, and why it is not lower
+        is said in the effect's module.
+    latency: samples by which `render` is late, from the rate in Hz.
+    tail_s: seconds until the output has decayed by 60 dB after the input ends, from the settings.
+    start: optional closed-form guess used by the fit.
+    """
+
+    name: str
+    summary: str
+    params: tuple[Param, ...]
+    forward: Forward
+    render: Render
+    tolerance_db: float = -100.0
+    latency: Callable[[float], int] = _no_latency
+    tail_s: Callable[[Mapping[str, float]], float] = _no_tail
+    start: Start | None = None
+    _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = [p.name for p in self.params]
+        if len(set(names)) != len(names):
+            raise ValueError(f"effect {self.name}: a knob is declared twice in {names}")
+        for function in (self.forward, self.render):
+            keywords = [
+                p.name
+                for p in inspect.signature(function).parameters.values()
+                if p.kind is inspect.Parameter.KEYWORD_ONLY
+            ]
+            if keywords != names:
+                raise ValueError(
+                    f"effect {self.name}: keyword-only arguments {keywords} of"
+                    f" {getattr(function, '__name__', function)} differ from its params {names}"
+                )
+        object.__setattr__(self, "_by_name", {p.name: p for p in self.params})
+
+    def param(self, name: str) -> Param:
+        """Return the knob `name`, or raise SettingError listing those there are."""
+        if name not in self._by_name:
+            raise SettingError(
+                f"effect {self.name!r} has no setting {name!r}; it has {', '.join(self._by_name)}"
+            )
+        return self._by_name[name]
+
+    def defaults(self) -> dict[str, float]:
+        """Return the default of every knob, in physical units."""
+        return {p.name: p.default for p in self.params}

@@ -1,0 +1,122 @@
+"""The embedding by measured descriptors, scaled by how much each varies when only the content changes.
+
+Two passages of one recording carry the same treatment, so the covariance of the difference of their
+descriptors, C_g = E[(phi_g(A) - phi_g(B)) (phi_g(A) - phi_g(B))^T] per group g, is the noise of
+comparing recordings with other content. With its shrunken estimate, the distance is the mean squared
+whitened difference
+
+    d_g(a, b) = w_g (phi_g(a) - phi_g(b))^T C_g^-1 (phi_g(a) - phi_g(b)) / n_g:
+
+a difference counts for as much as it exceeds what other content explains, which is the maximum-
+likelihood weight if the differences are Gaussian. The covariances are estimated from neighbouring
+passages of freely licensed recordings by `bench/calibrate.py` and kept in `content.npz`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fxstyle.features.descriptors import describe
+
+Covariances = Mapping[str, npt.NDArray[np.float64]]
+
+GROUP_WEIGHTS: Mapping[str, float] = {
+    "tone": 1.0,
+    "levels": 1.0,
+    "width": 0.3,
+    "balance": 0.1,
+    "crest": 0.2,
+    "flatness": 0.2,
+    "slopes": 0.5,
+    "echoes": 0.5,
+}
+"""Chosen on training rows by `bench/calibrate.py --weights`: the groups overlap, so they share."""
+
+ABSENT_DB = -80.0
+"""Third octaves in which input or reference lie below this carry no programme: they are left out."""
+
+
+@cache
+def content_covariances() -> Covariances:
+    """Load the shipped covariances, by group, each (feature, feature)."""
+    with resources.files("fxstyle.embed").joinpath("content.npz").open("rb") as file:
+        return {name: matrix.astype(np.float64) for name, matrix in np.load(file).items()}
+
+
+def _whitener(covariance: npt.NDArray[np.float64]) -> torch.Tensor:
+    values, vectors = np.linalg.eigh(covariance)
+    return torch.from_numpy((vectors / np.sqrt(np.maximum(values, 1e-12))).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Measured descriptors as an embedding (protocol `fxstyle.embed.Embedding`).
+
+    Attributes
+    ----------
+    skip: groups left out, for example the stereo ones where one side is mono.
+    tone_mask: third octaves to keep; None keeps all.
+    """
+
+    skip: frozenset[str] = frozenset()
+    tone_mask: tuple[bool, ...] | None = None
+    weights: Mapping[str, float] = field(default_factory=lambda: GROUP_WEIGHTS)
+    name: str = "measured"
+
+    def embed(self, x: torch.Tensor, rate: float, crops: int = 1) -> dict[str, torch.Tensor]:
+        """Descriptors by group, (candidate, feature)."""
+        groups = describe(x, rate, crops)
+        return {name: vector for name, vector in groups.items() if name not in self.skip}
+
+    def distance(
+        self, output: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Weighted mean squared whitened difference per group, (candidate,); 1 is what content explains."""
+        whiteners = self._whiteners()
+        terms = {}
+        for name, vector in output.items():
+            difference = vector - target[name]
+            if name == "tone" and self.tone_mask is not None:
+                difference = difference[:, list(np.flatnonzero(self.tone_mask))]
+            terms[name] = self.weights[name] * (difference @ whiteners[name]).square().mean(-1)
+        return terms
+
+    def _whiteners(self) -> dict[str, torch.Tensor]:
+        return _whiteners(self.tone_mask)
+
+
+@cache
+def _whiteners(tone_mask: tuple[bool, ...] | None) -> dict[str, torch.Tensor]:
+    covariances = dict(content_covariances())
+    if tone_mask is not None:
+        keep = np.flatnonzero(tone_mask)
+        covariances["tone"] = covariances["tone"][np.ix_(keep, keep)]
+    return {name: _whitener(matrix) for name, matrix in covariances.items()}
+
+
+def shrunken_covariance(differences: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Covariance of (pair, feature) differences of zero mean, shrunk towards its diagonal.
+
+    The intensity is that of Schaefer and Strimmer (2005), target D ("diagonal, unequal variance"):
+    lambda = sum var(r_ij) / sum r_ij^2 over the off-diagonal correlations.
+    """
+    x = np.asarray(differences, dtype=np.float64)
+    count = x.shape[0]
+    scale = np.sqrt((x**2).mean(axis=0)) + 1e-9
+    z = x / scale
+    correlation = z.T @ z / count
+    variance = ((z**2).T @ (z**2) / count - correlation**2) / max(count - 1, 1)
+    off = ~np.eye(x.shape[1], dtype=bool)
+    total = float((correlation[off] ** 2).sum())
+    intensity = min(max(float(variance[off].sum()) / total, 0.0), 1.0) if total > 0.0 else 1.0
+    shrunk = np.where(off, (1.0 - intensity) * correlation, correlation)
+    # A feature that never varied is known no better than the median one.
+    return np.asarray(shrunk * np.outer(scale, scale))

@@ -1,0 +1,1 @@
+"""The fit: target, objective, search, acceptance. It takes a Chain and never names an effect."""

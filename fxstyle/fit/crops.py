@@ -1,0 +1,87 @@
+"""Which passages are listened to: a fixed set of salient crops, and others kept for the judgement.
+
+A crop is salient if it is about as loud as the louder half of its region: quiet passages say little,
+and the loudest moment is seldom typical. The recording is divided into as many regions as crops are
+wanted; each region gives the window whose level is nearest to the SALIENT_QUANTILE of all sounding windows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+SALIENT_QUANTILE = 0.7
+PAUSE_DB = 20.0
+"""Windows this far below the loudest hold mostly silence."""
+
+PREROLL_S = 1.0
+"""Sound before a crop that is processed but not measured, so that tails and levels have settled."""
+
+Samples = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Passages of one recording.
+
+    Attributes
+    ----------
+    audio: (crop, channel, preroll + time) float32.
+    preroll: samples at the beginning of each that are not measured.
+    """
+
+    audio: torch.Tensor
+    preroll: int
+
+    @property
+    def count(self) -> int:
+        """Return how many there are."""
+        return self.audio.shape[0]
+
+
+def _window_levels(x: Samples, size: int, hop: int) -> npt.NDArray[np.float64]:
+    energy = np.concatenate([[0.0], np.cumsum((x.astype(np.float64) ** 2).mean(axis=0))])
+    begins = np.arange(0, x.shape[1] - size + 1, hop)
+    return np.asarray(10.0 * np.log10((energy[begins + size] - energy[begins]) / size + 1e-12))
+
+
+def salient(x: Samples, size: int, count: int, taken: list[int] | None = None) -> list[int]:
+    """Begin of up to `count` windows of `size` samples, in order, that overlap neither each other nor `taken`.
+
+    Fewer than `count`, but at least one if there is room, where the rest of the recording is pauses.
+    """
+    hop = max(size // 8, 1)
+    levels = _window_levels(x, size, hop)
+    begins = np.arange(len(levels)) * hop
+    sounding = levels > levels.max() - PAUSE_DB
+    distance = np.abs(levels - np.quantile(levels[sounding], SALIENT_QUANTILE))
+    blocked = list(taken or [])
+    chosen: list[int] = []
+
+    def take(candidates: npt.NDArray[np.intp]) -> bool:
+        for index in candidates[np.argsort(distance[candidates], kind="stable")]:
+            if all(abs(begins[index] - other) >= size for other in blocked):
+                blocked.append(int(begins[index]))
+                chosen.append(int(begins[index]))
+                return True
+        return False
+
+    everywhere = np.flatnonzero(sounding)
+    for region in np.array_split(np.arange(len(levels)), count):
+        take(region[sounding[region]])
+    while len(chosen) < count and take(everywhere):
+        pass
+    if not chosen:
+        take(np.arange(len(levels)))
+    return sorted(chosen)
+
+
+def cut(x: Samples, begins: list[int], size: int, preroll: int) -> Crops:
+    """Cut crops with their pre-roll; before the beginning of the recording there is silence."""
+    padded = np.concatenate([np.zeros((x.shape[0], preroll), dtype=np.float32), x.astype(np.float32)], axis=1)
+    pieces = [padded[:, b : b + preroll + size] for b in begins]
+    return Crops(torch.from_numpy(np.stack(pieces)), preroll)

@@ -1,0 +1,66 @@
+"""What the user has already decided: "compressor.ratio=4", "compressor.ratio<=4", "reverb=off"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fxstyle.chain import Chain
+from fxstyle.errors import SettingError
+
+_LOCK = re.compile(r"^\s*(?P<address>[A-Za-z_]\w*(?:\.\w+)?)\s*(?P<sign><=|>=|=)\s*(?P<value>\S+)\s*$")
+
+
+@dataclass(frozen=True)
+class Locks:
+    """Limits on the settings of a chain, in physical units, by address.
+
+    Attributes
+    ----------
+    fixed: settings that the fit leaves at a value.
+    low, high: bounds inside the knob's own range.
+    off: slots left out.
+    """
+
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    low: Mapping[str, float] = field(default_factory=dict)
+    high: Mapping[str, float] = field(default_factory=dict)
+    off: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, texts: Iterable[str], chain: Chain) -> Locks:
+        """Read lock texts against `chain`; raises SettingError naming the text and the remedy."""
+        fixed: dict[str, float] = {}
+        low: dict[str, float] = {}
+        high: dict[str, float] = {}
+        off: set[str] = set()
+        for text in texts:
+            found = _LOCK.match(text)
+            if found is None:
+                raise SettingError(
+                    f"cannot read the lock {text!r}; write SLOT.KNOB=NUMBER, SLOT.KNOB<=NUMBER,"
+                    " SLOT.KNOB>=NUMBER or SLOT=off, for example compressor.ratio<=4"
+                )
+            address, sign, value = found["address"], found["sign"], found["value"]
+            if "." not in address:
+                if sign != "=" or value != "off":
+                    raise SettingError(f"lock {text!r}: a whole effect can only be switched off: {address}=off")
+                off.add(chain.slot(address).name)
+                continue
+            param = chain.param(address)
+            try:
+                number = float(value)
+            except ValueError:
+                raise SettingError(
+                    f"lock {text!r}: {value!r} is not a number; give it in {param.unit or 'plain numbers'}"
+                    " without the unit"
+                ) from None
+            number = param.check(number, address.rpartition(".")[0])
+            {"=": fixed, "<=": high, ">=": low}[sign][address] = number
+        for address in low.keys() & high.keys():
+            if low[address] > high[address]:
+                raise SettingError(
+                    f"locks leave nothing for {address}: at least {low[address]:g} and at most {high[address]:g}"
+                )
+        return cls(fixed, low, high, frozenset(off))

@@ -1,0 +1,320 @@
+"""The main job: from an input and a reference to a chain with settings, and an honest word about it.
+
+    measure -> closed-form start -> many starts refined at once -> select on unseen passages
+            -> prune what brings nothing -> accept, reduce, or abstain
+
+See search.py for the refinement, objective.py for what is minimised and judge.py for who decides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from fxstyle.audio import Audio, read
+from fxstyle.chain import Chain, Slot
+from fxstyle.effects import DEFAULT_CHAIN
+from fxstyle.errors import MatchError, SettingError
+from fxstyle.features.measure import Measurement
+from fxstyle.fit.judge import crops_distance
+from fxstyle.fit.locks import Locks
+from fxstyle.fit.objective import Objective
+from fxstyle.fit.quality import QUALITIES, QualityName
+from fxstyle.fit.search import Found, Step, adam, starts
+from fxstyle.fit.space import Space, Vector
+from fxstyle.fit.target import FIT_RATE, Task, prepare
+from fxstyle.render import render
+
+if TYPE_CHECKING:
+    from fxstyle.presets import Preset
+
+PRUNE_SHARE = 0.01
+"""A slot goes if the fit without it is worse by less than this share of what the whole chain gained."""
+
+AMOUNTS = (1.0, 0.75, 0.5, 0.25)
+"""Shares of the fitted chain offered to the judge, first come first served."""
+
+CLEARLY = 0.98
+"""An output must be nearer than the input by at least 2 %: less is within the judge's own noise."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a match has got to: a stage in words, a fraction of the whole, the loss if there is one."""
+
+    stage: str
+    fraction: float
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge said.
+
+    Attributes
+    ----------
+    before, after: distance of the input and of the output from the reference, on unseen passages, in dB.
+    accepted: whether the output is nearer to the reference than the input was.
+    amount: share of the fitted chain that was kept; 0 if none.
+    message: the same in words.
+    """
+
+    before: float
+    after: float
+    accepted: bool
+    amount: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Match:
+    """A finished match; `audio` is rendered when it is first asked for."""
+
+    chain: Chain
+    source: Audio
+    references: tuple[Audio, ...]
+    source_measured: Measurement
+    reference_measured: Measurement
+    verdict: Verdict
+    history: tuple[Step, ...]
+    pruned: tuple[str, ...]
+    notes: tuple[str, ...]
+    quality: str
+    seed: int
+    seconds: float
+
+    @property
+    def reference(self) -> Audio:
+        """Return the first reference."""
+        return self.references[0]
+
+    @cached_property
+    def audio(self) -> Audio:
+        """The input through the chain, at full length and rate."""
+        samples = render(self.chain, self.source.samples, self.source.rate)
+        return self.source.with_samples(samples)
+
+    @cached_property
+    def preset(self) -> Preset:
+        """The chain with units and provenance."""
+        from fxstyle.presets import preset_of_match
+
+        return preset_of_match(self)
+
+    def report(self) -> str:
+        """Return the report: one self-contained HTML page."""
+        from fxstyle.report import html
+
+        return html(self)
+
+
+def _load(recording: Audio | str | Path) -> Audio:
+    return recording if isinstance(recording, Audio) else read(Path(recording))
+
+
+def build_chain(chain: str | Chain | None, only: Sequence[str]) -> Chain:
+    """Return the chain to fit: the default or the named one, reduced to the slots in `only`."""
+    whole = chain if isinstance(chain, Chain) else Chain.parse(chain or DEFAULT_CHAIN)
+    for name in only:
+        whole.slot(name)
+    kept = Chain(tuple(s for s in whole if not only or s.name in only))
+    if not kept.slots:
+        raise SettingError("the chain is empty: name at least one effect, for example eq,gain")
+    return kept
+
+
+def closed_form(space: Space, task: Task) -> Vector:
+    """Position (N,) of the first guess: each effect's own closed form from both measurements."""
+    guess: dict[str, float] = {}
+    for slot in space.base:
+        if slot.active and slot.effect.start is not None:
+            for knob, value in slot.effect.start(task.source, task.reference).items():
+                guess[f"{slot.name}.{knob}"] = value
+    return space.unit(guess)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A fit as a plain function of positions in (0, 1)^N, for other optimisers."""
+
+    space: Space
+    objective: Objective
+    start: Vector
+
+    @property
+    def size(self) -> int:
+        """Return N."""
+        return self.space.size
+
+    @torch.no_grad()
+    def evaluate(self, positions: Vector) -> Vector:
+        """Losses (K,) of positions (K, N)."""
+        loss, _ = self.objective(torch.from_numpy(np.asarray(positions, dtype=np.float64)))
+        return loss.double().nan_to_num(float("inf")).numpy()
+
+    def chain(self, position: Vector) -> Chain:
+        """Return the chain at one position (N,)."""
+        return self.space.chain(position)
+
+
+def problem(
+    source: Audio, reference: Audio, chain: str | Chain | None = None, lock: Sequence[str] = (),
+    quality: QualityName = "standard",
+) -> Problem:
+    """Return the very problem that `match` would solve, with its crops, objective and first guess."""
+    whole = build_chain(chain, ())
+    space = Space(whole, Locks.parse(lock, whole))
+    task = prepare(source, (reference,), QUALITIES[quality], keep_loudness=False)
+    return Problem(space, Objective(space, task.crops, task.aims, FIT_RATE), closed_form(space, task))
+
+
+def match(
+    source: Audio | str | Path,
+    reference: Audio | str | Path | Sequence[Audio | str | Path],
+    *,
+    chain: str | Chain | None = None,
+    only: Sequence[str] = (),
+    lock: Sequence[str] = (),
+    amount: float = 1.0,
+    keep_loudness: bool = False,
+    quality: QualityName = "standard",
+    seed: int = 0,
+    progress: Callable[[Progress], None] | None = None,
+) -> Match:
+    """Fit a chain so that `source` sounds like `reference`.
+
+    Parameters
+    ----------
+    source, reference: recordings or paths; several references are averaged.
+    chain: effects in order, as in "eq,compressor,gain"; default DEFAULT_CHAIN.
+    only: slots of that chain to use; all if empty.
+    lock: texts such as "compressor.ratio<=4", "eq.peak1_db=0", "reverb=off".
+    amount: share of the result to apply, 0..1.
+    keep_loudness: match everything but the level.
+    quality: "draft", "standard" or "best".
+    seed: repeats a run.
+    progress: called with a Progress now and then.
+
+    Raises
+    ------
+    MatchError, SettingError, AudioError: with the thing, its value and the remedy.
+    """
+    began = time.perf_counter()
+    tell = progress or (lambda _: None)
+    if quality not in QUALITIES:
+        raise SettingError(f"quality {quality!r} is unknown; choose {', '.join(QUALITIES)}")
+    if not 0.0 <= amount <= 1.0:
+        raise SettingError(f"amount = {amount:g} is outside 0..1; 0 changes nothing, 1 is the whole match")
+    whole = build_chain(chain, only)
+    locks = Locks.parse(lock, whole)
+    space = Space(whole, locks)
+    if space.size == 0:
+        raise SettingError("everything is locked: there is no setting left to fit")
+    given = reference if isinstance(reference, (list, tuple)) else [reference]
+    if not given:
+        raise MatchError("no reference given: name at least one recording to sound like")
+    loaded = _load(source)
+    references = tuple(_load(r) for r in given)  # type: ignore[arg-type]  # str is a Sequence too
+
+    tell(Progress("measure", 0.0))
+    work = QUALITIES[quality]
+    task = prepare(loaded, references, work, keep_loudness)
+    objective = Objective(space, task.crops, task.aims, FIT_RATE)
+    unseen = Objective(space, task.held_out, task.aims, FIT_RATE)
+
+    guess = closed_form(space, task)
+    generator = np.random.default_rng(seed)
+    found = adam(
+        objective,
+        starts(space, guess, work.rounds[0].candidates, generator),
+        work.rounds,
+        progress=lambda share, loss: tell(Progress("fit", 0.05 + 0.8 * share, loss)),
+    )
+    tell(Progress("select", 0.87, float(found.losses[0])))
+    best = select(unseen, found)
+    fitted, pruned = prune(space.chain(best), task, objective)
+    tell(Progress("judge", 0.95, None))
+    final, verdict = accept(fitted, task, amount)
+    tell(Progress("done", 1.0, None))
+    return Match(
+        chain=final,
+        source=loaded,
+        references=references,
+        source_measured=task.source,
+        reference_measured=task.reference,
+        verdict=verdict,
+        history=found.course,
+        pruned=tuple(sorted(locks.off)) + pruned,
+        notes=task.notes,
+        quality=quality,
+        seed=seed,
+        seconds=time.perf_counter() - began,
+    )
+
+
+@torch.no_grad()
+def select(unseen: Objective, found: Found) -> Vector:
+    """Return the survivor (N,) that does best on passages no candidate was fitted on."""
+    losses, _ = unseen(torch.from_numpy(found.positions))
+    return np.asarray(found.positions[int(losses.nan_to_num(float("inf")).argmin())])
+
+
+@torch.no_grad()
+def _process(chain: Chain, crops: torch.Tensor) -> torch.Tensor:
+    return chain.forward(crops, FIT_RATE)
+
+
+def prune(chain: Chain, task: Task, objective: Objective) -> tuple[Chain, tuple[str, ...]]:
+    """Drop, from the end, every slot whose absence costs less than PRUNE_SHARE of the chain's gain."""
+    crops = task.crops.audio
+    loss = objective.of_audio(_process(chain, crops))
+    gained = objective.of_audio(crops) - loss
+    allowed = PRUNE_SHARE * max(gained, 0.0)
+    dropped: list[str] = []
+    for slot in reversed(chain.slots):
+        if len(chain) == 1:
+            break
+        shorter = chain.without(slot.name)
+        without = objective.of_audio(_process(shorter, crops))
+        if without <= loss + allowed:
+            chain, loss = shorter, min(without, loss)
+            dropped.append(slot.name)
+    return chain, tuple(dropped)
+
+
+def accept(chain: Chain, task: Task, amount: float) -> tuple[Chain, Verdict]:
+    """Let the judge decide on unseen passages: the whole chain, less of it, or none."""
+    crops = task.held_out
+    reference = task.reference_held_out
+
+    def distance(candidate: Chain) -> float:
+        y = _process(candidate, crops.audio)[..., crops.preroll :].numpy()
+        if not np.isfinite(y).all():
+            return float("inf")
+        return crops_distance(list(y), reference, FIT_RATE)
+
+    before = distance(Chain())
+    for share in AMOUNTS:
+        candidate = chain.scaled(share * amount) if share * amount < 1.0 else chain
+        after = distance(candidate)
+        if after <= CLEARLY * before or amount == 0.0:
+            return candidate, Verdict(before, after, amount > 0.0, share * amount, _words(before, after, share))
+    unchanged = Chain(tuple(Slot(s.effect, s.settings, s.amount, bypass=True, name=s.name) for s in chain))
+    message = (
+        f"No gain: nothing fitted here brings the input nearer to the reference than it is ({before:.1f} dB)."
+        " The input is handed back unchanged; the fitted settings are in the preset, bypassed."
+    )
+    return unchanged, Verdict(before, before, False, 0.0, message)
+
+
+def _words(before: float, after: float, share: float) -> str:
+    nearer = 100.0 * (1.0 - after / before) if before > 0.0 else 0.0
+    text = f"{nearer:.0f} % nearer to the reference ({before:.1f} -> {after:.1f} dB on passages not used in the fit)"
+    return text + ("." if share == 1.0 else f", with the effects turned back to {100 * share:.0f} %.")

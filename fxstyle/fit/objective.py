@@ -1,0 +1,75 @@
+"""What is minimised: the distance of a candidate's output to the target, and a prior on its settings.
+
+    J(z) = sum_e sum_g d_eg(embed_e(chain_z(x)), target_e) + lambda sum_j ((u_j - u_j0) / sigma_j)^2
+
+over embeddings e and their named terms g; u_0 is the chain at its defaults and sigma_j the
+knob's spread. The prior keeps settings that the recordings say nothing about where an engineer would
+leave them, and stops the fit from explaining the other content by extreme settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from fxstyle.embed import Embedding
+from fxstyle.fit.crops import Crops
+from fxstyle.fit.space import Space
+
+PRIOR_WEIGHT = 0.03
+"""lambda. The distance is a mean over features, of which some thirty are independent: in a log-likelihood
+each knob's ((u - u0) / sigma)^2 weighs one thirtieth of it."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """One embedding and where it should arrive: vectors by name, (1, feature)."""
+
+    embedding: Embedding
+    target: Mapping[str, torch.Tensor]
+
+    @classmethod
+    def at(cls, embedding: Embedding, crops: Crops, rate: float) -> Aim:
+        """Aim at what `crops` of the reference sound like."""
+        with torch.no_grad():
+            vectors = embedding.embed(crops.audio[..., crops.preroll :], rate, crops.count)
+        return cls(embedding, {name: v.detach() for name, v in vectors.items()})
+
+
+@dataclass(frozen=True)
+class Objective:
+    """J over one set of crops of the input."""
+
+    space: Space
+    crops: Crops
+    aims: Sequence[Aim]
+    rate: float
+
+    def __call__(self, u: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Loss (candidate,) and its terms, for positions (candidate, N); differentiable."""
+        candidates = u.shape[0]
+        count = self.crops.count
+        x = self.crops.audio.repeat(candidates, 1, 1)
+        settings = {a: v.repeat_interleave(count) for a, v in self.space.settings(u).items()}
+        y = self.space.base.forward(x, self.rate, settings)
+        terms = self._distances(y)
+        if self.space.size:
+            home = torch.from_numpy(self.space.unit({}))
+            departure = ((u - home) / self.space.spread).square().sum(-1)
+            terms["prior"] = PRIOR_WEIGHT * departure.to(y.dtype)
+        return torch.stack(list(terms.values())).sum(0), terms
+
+    def _distances(self, y: torch.Tensor) -> dict[str, torch.Tensor]:
+        terms: dict[str, torch.Tensor] = {}
+        for aim in self.aims:
+            vectors = aim.embedding.embed(y[..., self.crops.preroll :], self.rate, self.crops.count)
+            for name, value in aim.embedding.distance(vectors, aim.target).items():
+                terms[f"{aim.embedding.name}.{name}"] = value
+        return terms
+
+    @torch.no_grad()
+    def of_audio(self, y: torch.Tensor) -> float:
+        """Distance (without prior) of ready-made crops (crop, channel, preroll + time)."""
+        return float(torch.stack(list(self._distances(y).values())).sum())

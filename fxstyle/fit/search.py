@@ -1,0 +1,115 @@
+"""Batched multi-start Adam with successive halving.
+
+All candidates are one batch: u (candidate, N) in [0, 1], one forward and one backward for all. Adam is Kingma
+and Ba (2015), algorithm 1, elementwise, so that rows do not influence each other, each step projected
+onto the cube (a sigmoid instead would freeze knobs that start at the end of their range). After each round the
+worse half is dropped; the step size falls along a cosine over all rounds. Each candidate answers
+for the best position it has visited, which is no luck: the crops are fixed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fxstyle.fit.objective import Objective
+from fxstyle.fit.space import Space, Vector
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.99, 1e-8
+"""beta_2 below the customary 0.999: a round is some ten steps, and the averages must keep up."""
+
+STEP_SIZE = 0.06
+"""Share of a knob's range by which a step moves it at first."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """So many candidates for so many steps."""
+
+    candidates: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the course: the loss and terms of the best candidate so far."""
+
+    step: int
+    candidates: int
+    loss: float
+    terms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where the search arrived: positions (candidate, N) in (0, 1), best first, and their losses."""
+
+    positions: Vector
+    losses: Vector
+    course: tuple[Step, ...]
+
+
+def starts(space: Space, guess: Vector, count: int, generator: np.random.Generator) -> Vector:
+    """Positions (count, N) to start from.
+
+    The first is the closed-form guess, the second the defaults. The others take each effect's knobs,
+    effect by effect, from the guess, the defaults, or at random, and shake them.
+    """
+    home = space.unit({})
+    slots = [k.address.split(".")[0] for k in space.knobs]
+    rows = [guess, home]
+    while len(rows) < count:
+        pick = {slot: generator.choice(3, p=(0.5, 0.15, 0.35)) for slot in dict.fromkeys(slots)}
+        drawn = home + (generator.uniform(0.0, 1.0, space.size) - home) * generator.uniform(0.3, 1.0)
+        row = np.asarray([(guess[i], home[i], drawn[i])[pick[slot]] for i, slot in enumerate(slots)])
+        rows.append(row + generator.normal(0.0, 0.04, space.size))
+    return np.clip(np.stack(rows[:count]), 0.0, 1.0)
+
+
+def adam(
+    objective: Objective,
+    positions: Vector,
+    rounds: tuple[Round, ...],
+    *,
+    step_size: float = STEP_SIZE,
+    progress: Callable[[float, float], None] | None = None,
+) -> Found:
+    """Refine `positions` (candidate, N) through `rounds`; returns the survivors, best first."""
+    u = torch.from_numpy(positions)
+    m, v = torch.zeros_like(u), torch.zeros_like(u)
+    best_u, best_loss = u.clone(), torch.full((u.shape[0],), math.inf, dtype=torch.float64)
+    total = sum(r.steps for r in rounds)
+    course: list[Step] = []
+    t = 0
+    for current in rounds:
+        keep = best_loss.argsort(stable=True)[: current.candidates]
+        u, m, v = best_u[keep].clone(), m[keep], v[keep]
+        best_u, best_loss = best_u[keep], best_loss[keep]
+        for _ in range(current.steps):
+            t += 1
+            u.requires_grad_(True)
+            loss, terms = objective(u)
+            (gradient,) = torch.autograd.grad(loss.sum(), u)
+            u = u.detach()
+            # A candidate that has run into infinity stays where it is and loses.
+            gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
+            value = loss.detach().double().nan_to_num(math.inf)
+            better = value < best_loss
+            best_u = torch.where(better[:, None], u, best_u)
+            best_loss = torch.where(better, value, best_loss)
+            leader = int(value.argmin())
+            shares = {name: float(term.detach()[leader]) for name, term in terms.items()}
+            course.append(Step(t, len(u), float(value[leader]), shares))
+            m = BETA_1 * m + (1.0 - BETA_1) * gradient
+            v = BETA_2 * v + (1.0 - BETA_2) * gradient.square()
+            rate = step_size * 0.5 * (1.05 + math.cos(math.pi * t / total))
+            direction = (m / (1.0 - BETA_1**t)) / ((v / (1.0 - BETA_2**t)).sqrt() + EPSILON)
+            u = (u - rate * direction).clamp(0.0, 1.0)
+            if progress is not None:
+                progress(t / total, float(best_loss.min()))
+    order = best_loss.argsort(stable=True)
+    return Found(best_u[order].numpy(), best_loss[order].numpy(), tuple(course))

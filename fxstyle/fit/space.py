@@ -1,0 +1,86 @@
+"""The space that is searched: named settings <-> u in [0, 1]^N, only here and only during a fit.
+
+    v_j = from_unit(low_j + (high_j - low_j) u_j)
+
+with [low, high] the part of the knob's range left by the locks, in the knob's own unit scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fxstyle.chain import Chain
+from fxstyle.fit.locks import Locks
+from fxstyle.param import Param
+
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One free setting: its address, its Param, and the part [low, high] of (0, 1) it may use."""
+
+    address: str
+    param: Param
+    low: float
+    high: float
+
+
+class Space:
+    """The free settings of a chain under locks."""
+
+    def __init__(self, chain: Chain, locks: Locks) -> None:
+        kept = chain
+        for name in locks.off:
+            kept = kept.without(name)
+        self.base = kept.with_settings({a: v for a, v in locks.fixed.items() if a.split(".")[0] not in locks.off})
+        knobs = []
+        for slot in self.base:
+            for param in slot.effect.params:
+                address = f"{slot.name}.{param.name}"
+                if address in locks.fixed or not slot.active:
+                    continue
+                low = param.to_unit(locks.low[address]) if address in locks.low else 0.0
+                high = param.to_unit(locks.high[address]) if address in locks.high else 1.0
+                if high - low > 0.0:
+                    knobs.append(Knob(address, param, low, high))
+                else:
+                    self.base = self.base.with_settings({address: locks.low[address]})
+        self.knobs = tuple(knobs)
+        self._low = torch.tensor([k.low for k in knobs], dtype=torch.float64)
+        self.spread = torch.tensor(
+            [k.param.spread / (k.high - k.low) for k in knobs], dtype=torch.float64
+        )
+        self._span = torch.tensor([k.high - k.low for k in knobs], dtype=torch.float64)
+
+    @property
+    def size(self) -> int:
+        """Return N, the number of free settings."""
+        return len(self.knobs)
+
+    def unit(self, settings: Mapping[str, float]) -> Vector:
+        """Positions (N,) in (0, 1) of settings by address; absent ones take the base chain's value."""
+        values = {**self.base.settings(), **settings}
+        position = [
+            (k.param.to_unit(min(max(values[k.address], k.param.low), k.param.high)) - k.low) / (k.high - k.low)
+            for k in self.knobs
+        ]
+        return np.clip(np.asarray(position, dtype=np.float64), 0.0, 1.0)
+
+    def settings(self, u: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Settings by address, each (candidate,), of positions (candidate, N); differentiable."""
+        inside = self._low + self._span * u
+        return {k.address: k.param.from_unit(inside[:, i]) for i, k in enumerate(self.knobs)}
+
+    def chain(self, u: Vector) -> Chain:
+        """Return the chain at one position (N,)."""
+        settings = self.settings(torch.from_numpy(np.asarray(u, dtype=np.float64))[None])
+        clipped = {
+            k.address: min(max(float(settings[k.address][0]), k.param.low), k.param.high) for k in self.knobs
+        }
+        return self.base.with_settings(clipped)

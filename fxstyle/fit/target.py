@@ -1,0 +1,171 @@
+"""From recordings to what a fit needs: both sides at one rate, their crops, and the aims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fxstyle.audio import Audio, resample
+from fxstyle.embed.measured import ABSENT_DB, Measured
+from fxstyle.errors import MatchError
+from fxstyle.features.measure import Measurement, measure
+from fxstyle.fit.crops import PREROLL_S, Crops, Samples, cut, salient
+from fxstyle.fit.objective import Aim
+from fxstyle.fit.quality import Quality
+from fxstyle.units import db_to_amplitude
+
+FIT_RATE = 44100
+"""Hz. Fits run at this rate: settings are physical, so they serve at every other one."""
+
+SHORTEST_S = 0.5
+"""Less sound than this has neither a spectrum nor dynamics."""
+
+REFERENCE_CROPS = 8
+"""Up to so many crops of every reference: it is measured once, so more of it costs little."""
+
+SILENT_LUFS = -69.0
+"""BS.1770 counts blocks below -70 LUFS as silence."""
+
+MONO_SIDE_DB = -60.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything a fit looks at.
+
+    Attributes
+    ----------
+    crops, held_out: passages of the input to fit on, and others to select and judge on.
+    reference_held_out: passages (channel, time) of the reference for the judge.
+    aims: where to arrive.
+    source, reference: measurements for the closed-form starts.
+    notes: what the user should know, in plain words.
+    """
+
+    crops: Crops
+    held_out: Crops
+    reference_held_out: list[Samples]
+    aims: tuple[Aim, ...]
+    source: Measurement
+    reference: Measurement
+    notes: tuple[str, ...]
+
+
+def _prepare(audio: Audio, what: str) -> Samples:
+    if audio.samples.shape[1] < SHORTEST_S * audio.rate:
+        raise MatchError(
+            f"the {what} is {audio.samples.shape[1] / audio.rate:.3f} s long; at least {SHORTEST_S} s"
+            " are needed to hear its sound"
+        )
+    at_rate = audio if audio.rate == FIT_RATE else resample(audio, FIT_RATE)
+    x = at_rate.samples
+    return x if x.shape[0] <= 2 else x.mean(axis=0, keepdims=True)
+
+
+def _is_mono(x: Samples, measured: Measurement) -> bool:
+    return x.shape[0] == 1 or float(measured.side_db.max()) < float(measured.mid_db.max()) + MONO_SIDE_DB
+
+
+def _split(x: Samples, quality: Quality) -> tuple[Crops, Crops, bool]:
+    """Crops to fit and crops held out; the flag says whether the latter are really unseen."""
+    wanted = quality.crops + quality.held_out
+    size = min(int(quality.crop_s * FIT_RATE), x.shape[1] // wanted)
+    preroll = int(PREROLL_S * FIT_RATE)
+    shortest = int(SHORTEST_S * FIT_RATE)
+    if size < shortest:
+        whole = cut(x, [0], x.shape[1], preroll)
+        return whole, whole, False
+    fitted = salient(x, size, quality.crops)
+    unseen = salient(x, size, quality.held_out, fitted)
+    if not unseen:
+        # Greedy choices can leave gaps shorter than a crop: fall back on a plain division in time.
+        begins = [i * size for i in range(wanted)]
+        fitted, unseen = begins[: quality.crops], begins[quality.crops :]
+    return cut(x, fitted, size, preroll), cut(x, unseen, size, preroll), True
+
+
+def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_loudness: bool) -> Task:
+    """Build the task of matching `source` to `references`; raises MatchError, AudioError."""
+    notes = []
+    x = _prepare(source, "input")
+    ys = [_prepare(r, "reference") for r in references]
+    source_measured = measure(x, FIT_RATE)
+    if source_measured.loudness_lufs < SILENT_LUFS:
+        raise MatchError("the input is silent: there is nothing to match; choose a passage with sound")
+    measured = []
+    for i, y in enumerate(ys):
+        m = measure(y, FIT_RATE)
+        if m.loudness_lufs < SILENT_LUFS:
+            raise MatchError("the reference is silent: there is no sound to aim at; choose another")
+        if keep_loudness:
+            ys[i] = y * np.float32(db_to_amplitude(source_measured.loudness_lufs - m.loudness_lufs))
+            m = measure(ys[i], FIT_RATE)
+        measured.append(m)
+
+    mono = x.shape[0] == 1 or any(_is_mono(y, m) for y, m in zip(ys, measured, strict=True))
+    if x.shape[0] == 2 and mono:
+        notes.append("the reference is mono: it says nothing about width, so width is left as it is")
+    if x.shape[0] == 1 and any(y.shape[0] == 2 for y in ys):
+        notes.append("the input is mono: the reference's width cannot be given to it")
+    channels = x.shape[0]
+    ys = [_with_channels(y, channels) for y in ys]
+
+    fitted, held_out, unseen = _split(x, quality)
+    if not unseen:
+        notes.append("the input is so short that the result is judged on the passage it was fitted on")
+    size = fitted.audio.shape[2] - fitted.preroll
+    reference_crops = []
+    for y in ys:
+        reference_size = min(size, y.shape[1])
+        count = max(min(REFERENCE_CROPS, y.shape[1] // reference_size), 1)
+        begins = salient(y, reference_size, count) or [0]
+        reference_crops.append(cut(y, begins, reference_size, 0))
+
+    reference_measured = _mean(measured)
+    # A band in which the input carries nothing cannot be filled by any effect, and a level below the
+    # floor is noise: neither may pull at the equaliser.
+    mask = tuple(
+        bool(a > ABSENT_DB and b > ABSENT_DB)
+        for a, b in zip(source_measured.mid_db, reference_measured.mid_db, strict=True)
+    )
+    embedding = Measured(skip=frozenset({"width", "balance"} if mono else ()), tone_mask=mask if any(mask) else None)
+    targets = [Aim.at(embedding, c, FIT_RATE).target for c in reference_crops]
+    target = {name: sum(t[name] for t in targets) / len(targets) for name in targets[0]}
+    return Task(
+        crops=fitted,
+        held_out=held_out,
+        reference_held_out=[np.asarray(a) for c in reference_crops for a in c.audio.numpy()],
+        aims=(Aim(embedding, target),),
+        source=source_measured,
+        reference=_as_wide_as(reference_measured, source_measured) if mono else reference_measured,
+        notes=tuple(notes),
+    )
+
+
+def _as_wide_as(reference: Measurement, source: Measurement) -> Measurement:
+    """The reference, with the source's ratio of side to mid in every band."""
+    return replace(reference, side_db=reference.mid_db + source.side_db - source.mid_db)
+
+
+def _with_channels(y: Samples, channels: int) -> Samples:
+    if y.shape[0] == channels:
+        return y
+    return y.mean(axis=0, keepdims=True) if channels == 1 else np.repeat(y, 2, axis=0)
+
+
+def _mean(measured: Sequence[Measurement]) -> Measurement:
+    """Average of several measurements, number by number (levels in dB)."""
+    first = measured[0]
+    if len(measured) == 1:
+        return first
+    means = {
+        name: np.mean([getattr(m, name) for m in measured], axis=0)
+        for name in ("mid_db", "side_db", "level_quantiles_db", "decay_s")
+    }
+    numbers = {
+        name: float(np.mean([getattr(m, name) for m in measured])) for name in ("loudness_lufs", "crest_db")
+    }
+    echo = max(measured, key=lambda m: m.echo_strength)
+    return replace(first, **means, **numbers, echo_ms=echo.echo_ms, echo_strength=echo.echo_strength)

@@ -1,0 +1,96 @@
+"""A knob: its name, unit, range, default, and the map from its range to (0, 1) used by the fit.
+
+    linear   u = (v - low) / (high - low)
+    log      u = ln(v / low) / ln(high / low)
+
+The map is monotonic and smooth, so that a step in u is a step of like size to the ear:
+frequencies, times, ratios and Q are logarithmic; decibels are linear already.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from fxstyle.errors import SettingError
+
+if TYPE_CHECKING:
+    import torch
+
+Scale = Literal["linear", "log"]
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One knob of an effect, in physical units.
+
+    Attributes
+    ----------
+    name: keyword of the effect's functions; carries its unit as a suffix (`threshold_db`).
+    unit: how it is printed: "dB", "Hz", "ms", "s", ":1" (a ratio), "" (a pure number).
+    low, high: the closed range of allowed values.
+    default: the value of a new chain.
+    scale: "linear", or "log" (needs low > 0).
+    help: what turning it does, in an engineer's words.
+    spread: how far engineers usually turn it from its default, as a share of the range (one standard
+        deviation of the prior used by the fit).
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    default: float
+    scale: Scale = "linear"
+    help: str = ""
+    spread: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ValueError(f"Param name {self.name!r} is not an identifier")
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"Param {self.name}: range {self.low}..{self.high} is empty or not finite")
+        if not self.low <= self.default <= self.high:
+            raise ValueError(f"Param {self.name}: default {self.default} outside {self.low}..{self.high}")
+        if not self.spread > 0.0:
+            raise ValueError(f"Param {self.name}: a spread must be positive, got {self.spread}")
+        if self.scale == "log" and self.low <= 0.0:
+            raise ValueError(f"Param {self.name}: a log scale needs low > 0, got {self.low}")
+
+    def check(self, value: float, where: str = "") -> float:
+        """Return `value` as a float if it is finite and in range, else raise SettingError."""
+        address = f"{where}.{self.name}" if where else self.name
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise SettingError(f"{address}: expected a number in {self._unit_text()}, got {value!r}")
+        if not math.isfinite(value) or not self.low <= value <= self.high:
+            raise SettingError(
+                f"{address} = {value:g} {self.unit} is outside {self.low:g}..{self.high:g} {self._unit_text()};"
+                " choose a value in that range"
+            )
+        return float(value)
+
+    def _unit_text(self) -> str:
+        return self.unit or "(no unit)"
+
+    def format(self, value: float) -> str:
+        """`value` with its unit, as people read it: 3.5 kHz, 120 ms, -18.0 dB, 4.0:1."""
+        if self.unit == "Hz":
+            return f"{value / 1000.0:.3g} kHz" if value >= 1000.0 else f"{value:.3g} Hz"
+        if self.unit == "dB":
+            return f"{value:+.1f} dB"
+        if self.unit == ":1":
+            return f"{value:.2f}:1"
+        return f"{value:.3g} {self.unit}".strip()
+
+    def to_unit(self, value: float) -> float:
+        """Map a physical value to u in [0, 1]."""
+        if self.scale == "log":
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def from_unit(self, u: torch.Tensor) -> torch.Tensor:
+        """Map u in [0, 1], any shape, to physical values of the same shape; differentiable."""
+        if self.scale == "log":
+            return self.low * (u * math.log(self.high / self.low)).exp()
+        return self.low + u * (self.high - self.low)

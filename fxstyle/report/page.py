@@ -1,0 +1,140 @@
+"""The report: what a match did, on one page that needs nothing but itself.
+
+No scripts, no fonts or pictures from elsewhere (the page's own security policy forbids them), every
+text from outside escaped. What matters comes first: the verdict in words, then the settings, then why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fxstyle.report import figures
+from fxstyle.report.settings import settings_html
+from fxstyle.report.style import CSS
+from fxstyle.report.summary import ROWS, Summary, mean, shown_number, summarise
+from fxstyle.report.svg import text_of
+
+if TYPE_CHECKING:
+    from fxstyle.fit.match import Match, Verdict
+    from fxstyle.presets import Preset
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def html(match: Match) -> str:
+    """Return the report of a match as a whole HTML document."""
+    preset = match.preset
+    before = summarise(match.source, "the input")
+    after = summarise(match.audio, "the output")
+    reference = mean([summarise(r, "the reference") for r in match.references])
+    origin = preset.provenance
+    source_name = origin.input.name if origin.input is not None else "input"
+    reference_name = " + ".join(r.name for r in origin.reference) or "reference"
+    title = f"{source_name}, made to sound like {reference_name}"
+    body = "\n".join(
+        [
+            '<header><p class="kind">fxstyle match</p>',
+            f"<h1>{text_of(title)}</h1>",
+            _verdict(match.verdict),
+            "</header><main>",
+            _settings(match),
+            _measures(before, after, reference, len(match.references)),
+            _pictures(match, before, after, reference),
+            _provenance(match, preset),
+            "</main>",
+        ]
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{text_of(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _verdict(verdict: Verdict) -> str:
+    css = "verdict" if verdict.accepted else "verdict none"
+    longest = max(verdict.before, verdict.after, 1e-9)
+    rows = "".join(
+        f'<span>{name}</span><div class="{name}" style="width:{100.0 * value / longest:.1f}%"></div>'
+        f"<span>{value:.2f} dB</span>"
+        for name, value in (("input", verdict.before), ("output", verdict.after))
+    )
+    return (
+        f'<p class="{css}">{text_of(verdict.message)}</p>\n<div class="panel">'
+        '<p class="soft">Distance from the reference, by a judge that was no part of the fit.</p>'
+        f'<div class="meter">{rows}</div></div>'
+    )
+
+
+def _settings(match: Match) -> str:
+    left_out = ""
+    if match.pruned:
+        left_out = f"<p>Left out, for it brought nothing: {text_of(', '.join(match.pruned))}.</p>"
+    return (
+        "<h2>Settings</h2>\n<p class='soft'>In the order the sound passes them. The dot is the value,"
+        f" the tick the default.</p>\n{settings_html(match.chain)}\n{left_out}"
+    )
+
+
+def _measures(before: Summary, after: Summary, reference: Summary, references: int) -> str:
+    rows = []
+    for attribute, name, unit, meaning in ROWS:
+        cells = "".join(
+            f'<td class="number">{shown_number(getattr(s, attribute), unit)}</td>'
+            for s in (before, after, reference)
+        )
+        rows.append(
+            f'<tr><th scope="row">{name}</th>{cells}<td>{unit}</td><td class="soft">{meaning}</td></tr>'
+        )
+    last = "reference" if references == 1 else f"mean of {references} references"
+    head = "".join(f'<th scope="col" class="number">{text}</th>' for text in ("input", "output", last))
+    return (
+        f'<h2>Measures</h2>\n<table><thead><tr><th scope="col"></th>{head}<th scope="col">unit</th>'
+        f'<th scope="col"></th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    )
+
+
+def _pictures(match: Match, before: Summary, after: Summary, reference: Summary) -> str:
+    trio = (before, after, reference)
+    pictures = (
+        ("Spectrum", figures.spectra(*trio), "Third octaves, each recording at its own loudness as 0 dB."),
+        ("What is left", figures.gaps(*trio), "Zero all along would be the reference's colour exactly."),
+        ("Equaliser", figures.equaliser(match.chain, match.source.rate), "Gain over frequency, as fitted."),
+        ("Levels", figures.levels(*trio), "A steeper curve is a more even, more compressed sound."),
+        (
+            "The fit's course",
+            figures.course(match.history),
+            "Loss of the best candidate and its largest terms; each round keeps fewer candidates.",
+        ),
+    )
+    return "\n".join(
+        f"<h2>{heading}</h2>\n<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+        for heading, picture, caption in pictures
+        if picture
+    )
+
+
+def _provenance(match: Match, preset: Preset) -> str:
+    origin = preset.provenance
+    facts: list[tuple[str, str]] = []
+    recordings = [("Input", origin.input), *(("Reference", r) for r in origin.reference)]
+    for role, recording in recordings:
+        if recording is not None:
+            sound = f"{recording.rate} Hz, {recording.channels} ch, {recording.duration_s:.2f} s"
+            facts.append((role, f"{recording.name}, {sound}"))
+    facts += [
+        ("Program", f"{origin.program}, {origin.created}"),
+        ("Fit", f"quality {match.quality}, seed {match.seed}, {match.seconds:.1f} s"),
+    ]
+    facts += [("Note", note) for note in match.notes]
+    rows = "".join(
+        f'<tr><th scope="row">{text_of(name)}</th><td>{text_of(value)}</td></tr>' for name, value in facts
+    )
+    return (
+        "<h2>Take it with you</h2>\n<p>The same sound on other recordings:</p>\n"
+        "<pre>fxstyle apply preset.json OTHER.wav -o OUT.wav</pre>\n"
+        "<details><summary>The preset, to be saved as preset.json</summary>"
+        f"<pre>{text_of(preset.to_json())}</pre></details>\n"
+        f"<h2>Where it came from</h2>\n<table><tbody>{rows}</tbody></table>"
+    )

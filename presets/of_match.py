@@ -1,0 +1,92 @@
+"""From a finished match to its preset: the chain, and all that is known of where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+from fxstyle import __version__
+from fxstyle.chain import Chain
+from fxstyle.presets.schema import Preset, Provenance, Recording, Score, safe_name, safe_text
+
+if TYPE_CHECKING:
+    from fxstyle.audio import Audio
+
+
+class Judged(Protocol):
+    """The verdict of a match, as far as a preset keeps it; distances in dB."""
+
+    @property
+    def before(self) -> float: ...
+    @property
+    def after(self) -> float: ...
+    @property
+    def accepted(self) -> bool: ...
+    @property
+    def amount(self) -> float: ...
+    @property
+    def message(self) -> str: ...
+
+
+class Matched(Protocol):
+    """A match, as far as a preset keeps it: presets know chains, not how they were found."""
+
+    @property
+    def chain(self) -> Chain: ...
+    @property
+    def source(self) -> Audio: ...
+    @property
+    def references(self) -> Sequence[Audio]: ...
+    @property
+    def verdict(self) -> Judged: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def quality(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+def preset_of_match(match: Matched) -> Preset:
+    """Return the preset of a match, named after its recordings."""
+    source = _recording(match.source, "input")
+    references = tuple(_recording(r, "reference") for r in match.references)
+    verdict = match.verdict
+    return Preset.from_chain(
+        match.chain,
+        name=safe_name(f"{_stem(source.name)} like {_stem(references[0].name)}"),
+        provenance=Provenance(
+            program=f"fxstyle {__version__}",
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            input=source,
+            reference=references,
+            seed=match.seed,
+            quality=cast(Literal["draft", "standard", "best"], match.quality),
+            seconds=round(match.seconds, 3),
+            score=Score(
+                before=verdict.before,
+                after=verdict.after,
+                accepted=verdict.accepted,
+                amount=verdict.amount,
+                message=safe_text(verdict.message),
+            ),
+            notes=tuple(safe_text(note) for note in match.notes),
+        ),
+    )
+
+
+def _recording(audio: Audio, otherwise: str) -> Recording:
+    name = safe_name(audio.source.name) if audio.source is not None else ""
+    return Recording(
+        name=name or otherwise,
+        rate=audio.rate,
+        channels=audio.samples.shape[0],
+        duration_s=audio.samples.shape[1] / audio.rate,
+    )
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name

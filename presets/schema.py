@@ -1,0 +1,327 @@
+"""The preset: a chain with its settings in physical units, and where they came from, as JSON.
+
+    {"format": "fxstyle-preset", "version": 1, "name": "...", "description": "...",
+     "chain": [{"effect": "compressor", "name": "compressor", "amount": 1.0, "bypass": false,
+                "settings": {"threshold_db": {"value": -18.0, "unit": "dB"}, ...}}, ...],
+     "provenance": {"program": "fxstyle 0.1.0", "created": "2026-01-31T12:00:00+00:00", ...}}
+
+Numbers are written with the shortest text that reads back to the same float64 (Python's `repr`), so
+a chain survives save and load to the bit. A setting left out takes the effect's default; everything
+that is there must be known, of the right kind, in its unit and in range, or the whole file is refused
+with the path of the first offending field.
+
+`preset.schema.json` beside this file is the JSON Schema (draft 2020-12) of the structure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fxstyle import effects
+from fxstyle.chain import AMOUNT, Chain, Slot
+from fxstyle.effect import Effect
+from fxstyle.errors import FxstyleError, PresetError, SettingError
+from fxstyle.files import write_text
+from fxstyle.param import Param
+from fxstyle.presets._text import address, parse_json, read_json, shown
+
+FORMAT = "fxstyle-preset"
+VERSION = 1
+
+MAX_SLOTS = 64
+"""No chain that a person can follow is longer, and each slot costs time and memory to render."""
+
+MAX_NAME = 200
+MAX_TEXT = 4000
+
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They make a name read differently from what it is."""
+
+_PATH_SIGNS = frozenset('/\\:*?"<>|')
+"""Separators, drive and stream marks and wildcards of the common file systems: names become file names."""
+
+
+def _is_control(sign: str) -> bool:
+    return unicodedata.category(sign) in {"Cc", "Cs", "Zl", "Zp"} or sign in _BIDI_CONTROLS
+
+
+def _check_name(name: str) -> str:
+    for sign in name:
+        if _is_control(sign) or sign in _PATH_SIGNS:
+            raise ValueError(f"a name cannot contain {sign!a}")
+    if name.strip(". ") != name:
+        raise ValueError("a name cannot begin or end with a dot or a space")
+    return name
+
+
+def _check_text(text: str) -> str:
+    for sign in text:
+        if _is_control(sign) and sign not in "\n\t":
+            raise ValueError(f"text cannot contain the control character {sign!a}")
+    return text
+
+
+def _check_time(text: str) -> str:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("not a time in ISO 8601, such as 2026-01-31T12:00:00+00:00") from None
+    return text
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hash of a file's bytes, by which it can be told again whatever its name."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def safe_name(text: str) -> str:
+    """Turn any text, such as a file's name, into one that a preset accepts."""
+    clean = "".join("_" if _is_control(c) or c in _PATH_SIGNS else c for c in text)
+    return clean[:MAX_NAME].strip(". ")
+
+
+def safe_text(text: str) -> str:
+    """Turn any text into one that a preset accepts as a description, message or note."""
+    return "".join("_" if _is_control(c) and c not in "\n\t" else c for c in text)[:MAX_TEXT]
+
+
+Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_check_name)]
+Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_check_text)]
+Time = Annotated[
+    str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_check_time)
+]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class Setting(_Record):
+    """One knob's value and the unit it is in."""
+
+    value: Number
+    unit: Annotated[str, Field(max_length=8)] = Field(description='"dB", "Hz", "ms", "s", ":1" or ""')
+
+
+class Place(_Record):
+    """One effect in the chain."""
+
+    effect: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")] = Field(description="kind of effect")
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")] = Field(
+        description="name in this chain, once only: eq, eq_2"
+    )
+    amount: Annotated[Number, Field(ge=AMOUNT.low, le=AMOUNT.high)] = Field(
+        default=AMOUNT.default, description=AMOUNT.help
+    )
+    bypass: bool = False
+    settings: dict[str, Setting] = Field(default={}, description="by knob; a missing one takes its default")
+
+
+class Recording(_Record):
+    """A file that took part in the match."""
+
+    name: Name = Field(description="file name without its folder")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="of the file's bytes"
+    )
+    rate: Annotated[int, Field(gt=0)] | None = Field(default=None, description="sample rate in Hz")
+    channels: Annotated[int, Field(gt=0)] | None = None
+    duration_s: Annotated[Number, Field(ge=0.0)] | None = None
+
+
+class Score(_Record):
+    """What the judge said: distances to the reference, smaller is closer."""
+
+    before: Number
+    after: Number
+    accepted: bool
+    amount: Annotated[Number, Field(ge=0.0, le=1.0)] = 1.0
+    message: Text = ""
+
+
+class Provenance(_Record):
+    """Where the settings came from; every field may be absent."""
+
+    program: Text | None = None
+    created: Time | None = None
+    input: Recording | None = None
+    reference: Annotated[tuple[Recording, ...], Field(strict=False, max_length=1000)] = ()
+    seed: int | None = None
+    quality: Literal["draft", "standard", "best"] | None = None
+    seconds: Annotated[Number, Field(ge=0.0)] | None = Field(default=None, description="time the fit took")
+    score: Score | None = None
+    notes: Annotated[tuple[Text, ...], Field(strict=False, max_length=100)] = ()
+
+
+class Preset(_Record):
+    """A chain with its settings and their provenance; checks itself against the effects there are."""
+
+    model_config = ConfigDict(
+        title="fxstyle preset", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
+
+    format: Literal["fxstyle-preset"] = "fxstyle-preset"
+    version: Literal[1] = 1
+    name: Name = ""
+    description: Text = ""
+    places: Annotated[tuple[Place, ...], Field(strict=False, max_length=MAX_SLOTS)] = Field(
+        alias="chain", description="effects in the order the sound passes them"
+    )
+    provenance: Provenance = Provenance()
+
+    @model_validator(mode="after")
+    def _check_settings(self) -> Self:
+        taken: set[str] = set()
+        for index, place in enumerate(self.places):
+            where = address(("chain", index))
+            if place.name in taken:
+                raise ValueError(f"{where}.name: {place.name!r} is taken by an earlier effect; rename one")
+            taken.add(place.name)
+            try:
+                effect = effects.get(place.effect)
+            except SettingError as error:
+                raise ValueError(f"{where}.effect: {error}") from None
+            for knob, setting in place.settings.items():
+                _check_setting(f"{where}.settings.{shown(knob)}", effect, knob, setting)
+        return self
+
+    @classmethod
+    def from_chain(
+        cls, chain: Chain, *, name: str = "", description: str = "", provenance: Provenance | None = None
+    ) -> Self:
+        """Write down a chain, every setting included."""
+        places = tuple(
+            Place(
+                effect=slot.effect.name,
+                name=slot.name,
+                amount=slot.amount,
+                bypass=slot.bypass,
+                settings={
+                    p.name: Setting(value=slot.settings[p.name], unit=p.unit) for p in slot.effect.params
+                },
+            )
+            for slot in chain
+        )
+        return cls(name=name, description=description, places=places, provenance=provenance or Provenance())
+
+    def chain(self) -> Chain:
+        """Return the chain that the preset describes."""
+        return Chain(
+            tuple(
+                Slot(
+                    effect=effects.get(place.effect),
+                    settings={knob: setting.value for knob, setting in place.settings.items()},
+                    amount=place.amount,
+                    bypass=place.bypass,
+                    name=place.name,
+                )
+                for place in self.places
+            )
+        )
+
+    def to_json(self) -> str:
+        """Return the preset as indented JSON; each number reads back to the same float64."""
+        content = self.model_dump(mode="json", exclude_none=True)
+        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read a preset from JSON text; raises PresetError with the path of the offending field."""
+        # A lone surrogate cannot be encoded; as a replacement byte it fails the UTF-8 check by position.
+        data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+        return cls._validated(parse_json(data))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a preset file; raises PresetError naming the file and the offending field."""
+        source = Path(path)
+        content = read_json(source)
+        try:
+            return cls._validated(content)
+        except PresetError as error:
+            raise PresetError(f"{source}: {error}") from None
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write the preset, whole or not at all; an existing file only with `force`. Raises PresetError."""
+        try:
+            write_text(Path(path), self.to_json(), force=force)
+        except FxstyleError as error:
+            raise PresetError(str(error)) from error
+
+    @classmethod
+    def _validated(cls, content: Any) -> Self:
+        _check_head(content)
+        try:
+            # Only the names of the file format are accepted from a file, not those of the Python model.
+            return cls.model_validate(content, by_alias=True, by_name=False)
+        except ValidationError as error:
+            raise PresetError(_in_words(error)) from None
+
+
+def _check_head(content: Any) -> None:
+    """Refuse what is no preset, or one of another version, before complaining about its details."""
+    if not isinstance(content, dict):
+        raise PresetError(f"not a preset: expected an object {{...}}, found {shown(content)}")
+    if content.get("format") != FORMAT:
+        raise PresetError(
+            f'format: {shown(content.get("format", "(missing)"))} is not "{FORMAT}": no fxstyle preset'
+        )
+    version = content.get("version", "(missing)")
+    if isinstance(version, bool) or not isinstance(version, int) or version != VERSION:
+        raise PresetError(
+            f"version: {shown(version)} is not known; this program reads version {VERSION},"
+            " so update fxstyle or save the preset again"
+        )
+
+
+def _check_setting(where: str, effect: Effect, knob: str, setting: Setting) -> None:
+    try:
+        param: Param = effect.param(knob)
+    except SettingError as error:
+        raise ValueError(f"{where}: {shown(str(error), 400)}") from None
+    if setting.unit != param.unit:
+        raise ValueError(
+            f"{where}.unit: {shown(setting.unit)!r} is not the unit of {knob};"
+            f" convert the value and write {param.unit!r}"
+        )
+    if not param.low <= setting.value <= param.high:
+        raise ValueError(
+            f"{where}.value: {setting.value:g} outside {param.low:g}..{param.high:g} {param.unit}".rstrip()
+        )
+
+
+def _in_words(error: ValidationError) -> str:
+    """Say the first defect with its path; how many more there are helps whoever mends the file."""
+    details = error.errors(include_url=False, include_context=False)
+    first, others = details[0], len(details) - 1
+    message = first["msg"].removeprefix("Value error, ")
+    if first["loc"]:
+        value = first["input"]
+        plain = isinstance(value, (dict, list)) or first["type"] == "missing"
+        found = "" if plain else f": {shown(repr(value) if isinstance(value, str) else value)}"
+        message = f"{address(first['loc'])}{found}: {message[:1].lower()}{message[1:]}"
+    return message + (f" (and {others} more)" if others else "")
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a preset file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Preset.model_json_schema(by_alias=True),
+        # Whoever reads a file must know what it is: both have defaults in Python only.
+        "required": ["format", "version", "chain"],
+    }
+
+
+def schema_text() -> str:
+    """Return the text of preset.schema.json; `python -m fxstyle.presets` prints it."""
+    return json.dumps(json_schema(), indent=2) + "\n"

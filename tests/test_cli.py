@@ -1,0 +1,426 @@
+"""The command line: results on stdout, errors on stderr, exit codes, nothing half written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fxstyle
+from fxstyle.audio import Audio, read, write
+from fxstyle.chain import Chain
+from fxstyle.cli import main
+from fxstyle.cli._checks import parse_tail
+from fxstyle.cli._output import printable, progress
+from fxstyle.effects import all_effects
+from fxstyle.errors import SettingError
+from fxstyle.features.measure import measure
+from fxstyle.fit.match import Match, Progress, Verdict
+from fxstyle.fit.search import Step
+from fxstyle.presets import Preset
+from fxstyle.render import render
+
+RATE = 44100
+LENGTH_S = 0.6
+FRAMES = round(LENGTH_S * RATE)
+Run = Callable[..., tuple[int, str, str]]
+
+
+def sound(seed: int, level: float = 0.1, seconds: float = LENGTH_S, channels: int = 2) -> Audio:
+    x = np.random.default_rng(seed).normal(0.0, level, (channels, round(seconds * RATE)))
+    return Audio(x.astype(np.float32), RATE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a dry take, a reference and a preset."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "dry.wav", sound(0), subtype="PCM_16")
+    write(tmp_path / "record.wav", sound(1, 0.02), subtype="PCM_16")
+    chain = Chain.parse("eq,gain").with_settings({"gain.gain_db": -6.0, "eq.peak3_db": 4.0})
+    Preset.from_chain(chain, name="Softer", description="Down.").save(tmp_path / "p.json")
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main([str(a) for a in arguments])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Replace the search by a finished match and record how it was asked for."""
+    made: list[dict[str, Any]] = []
+
+    def quick(source: Path, reference: Path | list[Path], **options: Any) -> Match:
+        made.append({"source": source, "reference": reference, **options})
+        options["progress"](Progress("fit", 0.5, 1.25))
+        loaded = read(source)
+        given = reference if isinstance(reference, list) else [reference]
+        references = tuple(read(path) for path in given)
+        return Match(
+            chain=Chain.parse("gain").with_settings({"gain.gain_db": -14.0}),
+            source=loaded,
+            references=references,
+            source_measured=measure(loaded.samples, RATE),
+            reference_measured=measure(references[0].samples, RATE),
+            verdict=Verdict(4.0, 1.0, True, 1.0, "75 % nearer to the reference."),
+            history=(Step(0, 1, 1.0, {"tone": 1.0}),),
+            pruned=("reverb",),
+            notes=("the reference is quiet",),
+            quality=options["quality"],
+            seed=options["seed"],
+            seconds=0.1,
+        )
+
+    monkeypatch.setattr(fxstyle, "match", quick)
+    return made
+
+
+def test_match_writes_recording_preset_and_report(
+    run: Run, calls: list[dict[str, Any]], folder: Path
+) -> None:
+    code, out, err = run("match", "dry.wav", "record.wav", "-o", "out.wav", "--preset", "q.json",
+                         "--report", "r.html")  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "75 % nearer to the reference." in out
+    assert "-14.0 dB" in out
+    assert "Left out: reverb." in out
+    assert (folder / "r.html").read_text().startswith("<!doctype html>")
+    assert read(folder / "out.wav").samples.shape == (2, FRAMES)
+    assert {p.name for p in folder.iterdir()} == {
+        "dry.wav",
+        "record.wav",
+        "p.json",
+        "out.wav",
+        "q.json",
+        "r.html",
+    }
+
+
+def test_match_hands_every_option_to_the_fit(run: Run, calls: list[dict[str, Any]]) -> None:
+    code, _, _ = run("match", "dry.wav", "record.wav", "p.wav", "--chain", "eq,gain", "--json")
+    assert code == 1
+    code, _, _ = run(
+        "match", "dry.wav", "record.wav", "dry.wav", "--chain", "eq,reverb,gain", "--only", "eq,gain",
+        "--only", "reverb", "--lock", "eq.peak1_db<=4", "--lock", "reverb=off", "--amount", "0.5",
+        "--keep-loudness", "--quality", "best", "--seed", "9",
+    )  # fmt: skip
+    assert code == 0
+    made = calls[-1]
+    made.pop("progress")
+    assert made == {
+        "source": Path("dry.wav"),
+        "reference": [Path("record.wav"), Path("dry.wav")],
+        "chain": "eq,reverb,gain",
+        "only": ["eq", "gain", "reverb"],
+        "lock": ("eq.peak1_db<=4", "reverb=off"),
+        "amount": 0.5,
+        "keep_loudness": True,
+        "quality": "best",
+        "seed": 9,
+    }
+
+
+def test_match_without_outputs_writes_nothing_and_says_so(
+    run: Run, calls: list[dict[str, Any]], folder: Path
+) -> None:
+    before = set(folder.iterdir())
+    code, _, err = run("match", "dry.wav", "record.wav")
+    assert code == 0
+    assert "Nothing was written" in err
+    assert set(folder.iterdir()) == before
+
+
+def test_match_json_is_one_document(run: Run, calls: list[dict[str, Any]], folder: Path) -> None:
+    code, out, err = run("match", "dry.wav", "record.wav", "-o", "out.wav", "--preset", "q.json", "--json")
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert content["verdict"]["accepted"] is True
+    assert content["output"]["output"] == "out.wav"
+    assert content["output"]["frames"] == FRAMES
+    assert content["chain"] == json.loads((folder / "q.json").read_text())["chain"]
+    assert content["report"] is None
+
+
+def test_the_preset_knows_its_files_by_hash(run: Run, calls: list[dict[str, Any]], folder: Path) -> None:
+    import hashlib
+
+    run("match", "dry.wav", "record.wav", "--preset", "q.json")
+    origin = Preset.load(folder / "q.json").provenance
+    assert origin.input is not None
+    assert origin.input.name == "dry.wav"
+    assert origin.input.sha256 == hashlib.sha256((folder / "dry.wav").read_bytes()).hexdigest()
+    assert [r.name for r in origin.reference] == ["record.wav"]
+    assert origin.reference[0].sha256 == hashlib.sha256((folder / "record.wav").read_bytes()).hexdigest()
+
+
+def test_match_then_apply_is_identical_to_the_bit(run: Run, folder: Path) -> None:
+    code, out, err = run("match", "dry.wav", "record.wav", "-o", "a.wav", "--preset", "q.json", "--quality",
+                         "draft", "--chain", "eq,gain", "--json")  # fmt: skip
+    assert (code, err) == (0, "")
+    verdict = json.loads(out)["verdict"]
+    assert verdict["accepted"]
+    assert verdict["after"] < verdict["before"]
+    assert run("apply", "q.json", "dry.wav", "-o", "b.wav")[0] == 0
+    assert (folder / "a.wav").read_bytes() == (folder / "b.wav").read_bytes()
+    in_python = render(Preset.load("q.json").chain(), read("dry.wav").samples, RATE)
+    # 16-bit output: half a step of rounding and one of dither
+    assert np.abs(read("a.wav").samples - in_python).max() <= 1.5 / 2**15 + 1e-7
+
+
+def test_apply_scales_by_amount(run: Run, folder: Path) -> None:
+    Preset.from_chain(Chain.parse("gain").with_settings({"gain.gain_db": -40.0})).save(folder / "g.json")
+    assert run("apply", "g.json", "dry.wav", "-o", "none.wav", "--amount", "0")[0] == 0
+    assert (read("none.wav").samples == read("dry.wav").samples).all()
+    assert run("apply", "g.json", "dry.wav", "-o", "half.wav", "--amount", "0.5")[0] == 0
+    ratio = read("half.wav").samples.std() / read("dry.wav").samples.std()
+    assert ratio == pytest.approx(0.5 + 0.5 * 0.01, rel=1e-3)
+
+
+def test_apply_lengthens_by_the_tail(run: Run) -> None:
+    code, out, _ = run("apply", "p.json", "dry.wav", "-o", "long.wav", "--tail", "0.5", "--json")
+    assert code == 0
+    assert json.loads(out)["files"][0]["frames"] == FRAMES + RATE // 2
+
+
+def test_apply_to_a_folder_goes_on_after_a_failure(run: Run, folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "bad.wav").write_text("no sound")
+    code, out, err = run("apply", "p.json", "dry.wav", "bad.wav", "record.wav", "-o", "out", "--json")
+    assert code == 3
+    content = json.loads(out)
+    assert [entry["ok"] for entry in content["files"]] == [True, False, True]
+    assert content["failed"] == 1
+    assert "bad.wav" in err
+    assert sorted(p.name for p in (folder / "out").iterdir()) == ["dry.wav", "record.wav"]
+    assert run("apply", "p.json", "bad.wav", "none.wav", "-o", "out")[0] == 1
+
+
+def test_apply_to_an_existing_folder_keeps_the_name(run: Run, folder: Path) -> None:
+    (folder / "out").mkdir()
+    assert run("apply", "p.json", "dry.wav", "-o", "out")[0] == 0
+    assert (folder / "out" / "dry.wav").exists()
+
+
+def test_apply_refuses_inputs_that_would_overwrite_each_other(run: Run, folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "sub").mkdir()
+    write(folder / "sub" / "dry.wav", sound(2))
+    code, _, err = run("apply", "p.json", "dry.wav", "sub/dry.wav", "-o", "out")
+    assert code == 2
+    assert "several inputs are called dry.wav" in err
+    assert not list((folder / "out").iterdir())
+
+
+REFUSED = [
+    (["match", "dry.wav"], 2, "REFERENCE"),
+    (["match", "dry.wav", "record.wav", "--colour"], 2, "--colour"),
+    (["match", "dry.wav", "record.wav", "--quality", "perfect"], 2, "perfect"),
+    (["match", "dry.wav", "record.wav", "--amount", "1.5"], 2, "--amount 1.5 is outside 0..1"),
+    (["match", "dry.wav", "record.wav", "--amount", "nan"], 2, "--amount nan is outside 0..1"),
+    (
+        ["match", "dry.wav", "record.wav", "--tail", "long"],
+        2,
+        '--tail long: write seconds, as in 2.5, or "auto"',
+    ),
+    (["match", "dry.wav", "record.wav", "--tail", "-1"], 2, "--tail"),
+    (["match", "dry.wav", "record.wav", "--chain", "eq,magic"], 2, "no effect is called 'magic'"),
+    (["match", "dry.wav", "record.wav", "--lock", "eq"], 2, "cannot read the lock 'eq'"),
+    (["match", "dry.wav", "record.wav", "--lock", "gain.gain_db=99"], 2, "outside -40..40"),
+    (["match", "dry.wav", "record.wav", "-o", "dry.wav", "--force"], 2, "dry.wav is an input as well"),
+    (["match", "dry.wav", "record.wav", "--report", "./record.wav", "--force"], 2, "is an input as well"),
+    (["match", "dry.wav", "record.wav", "-o", "a.wav", "--report", "./a.wav"], 2, "output twice"),
+    (["match", "none.wav", "record.wav"], 1, "none.wav: there is no such file"),
+    (["match", "dry.wav", "."], 1, ". is a folder"),
+    (["match", "dry.wav", "record.wav", "-o", "no/out.wav"], 1, "the folder no does not exist; create it"),
+    (["match", "dry.wav", "record.wav", "--preset", "p.json"], 1, "p.json exists already"),
+    (["match", "dry.wav", "record.wav", "-o", "out.xyz"], 1, ".xyz"),
+    (["match", "p.json", "record.wav", "-o", "out.wav"], 1, "p.json"),
+    (["apply", "dry.wav", "record.wav", "-o", "x.wav"], 1, "dry.wav: not a preset: byte"),
+    (["apply", "none.json", "dry.wav", "-o", "x.wav"], 1, "none.json: there is no such file"),
+    (["apply", "p.json", "dry.wav"], 2, "--output"),
+    (["apply", "p.json", "dry.wav", "-o", "p.json", "--force"], 2, "p.json is an input as well"),
+    (["apply", "p.json", "dry.wav", "record.wav", "-o", "none"], 1, "mkdir -p"),
+    (["apply", "p.json", "dry.wav", "record.wav", "-o", "p.json"], 1, "p.json is a file"),
+    (["compare", "dry.wav", "none.wav"], 1, "none.wav"),
+    (["inspect", "none.wav"], 1, "none.wav"),
+    (["effects", "magic"], 2, "no effect is called 'magic'; there are compressor"),
+    (["demo", "-o", "no/where"], 1, "the folder cannot be created"),
+    (["frobnicate"], 2, "frobnicate"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), REFUSED, ids=[" ".join(case[0]) for case in REFUSED])
+def test_mistakes_are_named_and_change_nothing(
+    run: Run, folder: Path, arguments: list[str], code: int, words: str
+) -> None:
+    before = {p: p.read_bytes() for p in folder.iterdir()}
+    found, out, err = run(*arguments)
+    assert found == code, err
+    assert out == ""
+    assert err.startswith("fxstyle: ")
+    # Messages may be wrapped by nobody but the terminal.
+    assert words in err
+    assert {p: p.read_bytes() for p in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("taken", ["out.wav", "q.json", "r.html"])
+def test_existing_outputs_are_found_before_the_search(
+    run: Run, calls: list[dict[str, Any]], folder: Path, taken: str
+) -> None:
+    (folder / taken).write_text("mine")
+    outputs = ["-o", "out.wav", "--preset", "q.json", "--report", "r.html"]
+    code, _, err = run("match", "dry.wav", "record.wav", *outputs)
+    assert code == 1
+    assert f"{taken} exists already; choose another name or add --force" in err
+    assert calls == []
+    assert (folder / taken).read_text() == "mine"
+    assert run("match", "dry.wav", "record.wav", *outputs, "--force")[0] == 0
+    assert (folder / taken).read_bytes() != b"mine"
+
+
+def test_compare_finds_what_was_done(run: Run, folder: Path) -> None:
+    dry = read("dry.wav")
+    write(folder / "quiet.wav", Audio(dry.samples * np.float32(0.5), RATE), subtype="FLOAT")
+    code, out, err = run("compare", "dry.wav", "quiet.wav", "--truth", "--json")
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert content["a"]["loudness_lufs"] - content["b"]["loudness_lufs"] == pytest.approx(6.02, abs=0.02)
+    # Equal loudness, equal colour.
+    assert np.abs(content["spectrum"]["a_minus_b_db"]).max() < 0.05
+    # Twice the truth's level: convergence 1 and log 2 at every resolution.
+    assert content["ld"] == pytest.approx(1.0 + np.log(2.0), rel=0.01)
+    assert content["distance_db"] > 1.0
+    code, out, _ = run("compare", "dry.wav", "dry.wav", "--truth")
+    assert code == 0
+    assert "Distance of sound (judge): 0.00 dB" in out
+    assert "Distance from the truth (Ld): 0.000" in out
+
+
+def test_compare_takes_other_rates_and_lengths_and_says_so(run: Run, folder: Path) -> None:
+    write(folder / "other.wav", Audio(sound(1, seconds=0.8).samples, 48000))
+    code, out, _ = run("compare", "dry.wav", "other.wav", "--truth")
+    assert code == 0
+    assert "other.wav was resampled from 48000 to 44100 Hz" in out
+    assert "of the longer recording were left out" in out
+    write(folder / "mono.wav", sound(1, channels=1))
+    code, _, err = run("compare", "dry.wav", "mono.wav", "--truth")
+    assert code == 1
+    assert "dry.wav has 2 channels and mono.wav has 1" in err
+
+
+def test_inspect_tells_recordings_from_presets(run: Run, folder: Path) -> None:
+    code, out, _ = run("inspect", "dry.wav", "--json")
+    content = json.loads(out)
+    assert (code, content["kind"]) == (0, "recording")
+    assert (content["rate_hz"], content["channels"], content["frames"]) == (RATE, 2, FRAMES)
+    (folder / "p.json").rename(folder / "preset.txt")
+    code, out, _ = run("inspect", "preset.txt", "--json")
+    assert (code, json.loads(out)["kind"]) == (0, "preset")
+    code, out, _ = run("inspect", "preset.txt")
+    assert code == 0
+    assert "Preset Softer" in out
+    assert "-6.0 dB" in out
+    code, out, _ = run("inspect", "dry.wav")
+    assert "44100 Hz, stereo, 0.60 s" in out
+
+
+def test_effects_lists_every_setting_with_unit_range_and_default(run: Run) -> None:
+    code, out, _ = run("effects", "--json")
+    assert code == 0
+    listed = {e["name"]: e for e in json.loads(out)["effects"]}
+    assert set(listed) == {e.name for e in all_effects()}
+    for effect in all_effects():
+        for setting, param in zip(listed[effect.name]["settings"], effect.params, strict=True):
+            found = tuple(setting[k] for k in ("name", "unit", "low", "high", "default"))
+            assert found == (param.name, param.unit, param.low, param.high, param.default)
+    code, out, _ = run("effects", "gain")
+    assert code == 0
+    for word in ("gain_db", "dB", "-40", "40", "output level"):
+        assert word in out
+
+
+def test_help_and_version_go_to_stdout(run: Run) -> None:
+    for arguments in (["--help"], [], ["match", "--help"]):
+        code, out, err = run(*arguments)
+        assert (code, err) == (0, "")
+        assert "Usage: fxstyle" in out
+    assert run("--version")[:2] == (0, f"{fxstyle.__version__}\n")
+
+
+def test_progress_is_silent_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with progress("match") as advance:
+        advance("fit", 0.5)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_tails_are_read_and_bounded() -> None:
+    assert parse_tail("auto") == "auto"
+    assert parse_tail("2.5") == 2.5
+    for text in ("nan", "inf", "61", "2 s"):
+        with pytest.raises(SettingError, match="--tail"):
+            parse_tail(text)
+
+
+def test_control_characters_never_reach_the_terminal(run: Run, folder: Path) -> None:
+    assert printable("a\x1b[31m\n") == "a\\x1b[31m\\x0a"
+    code, _, err = run("inspect", "none\x1b[2J.wav")
+    assert code == 1
+    assert "\x1b" not in err
+    (folder / "dry.wav").rename(folder / "d\x1b[2J.wav")
+    code, out, _ = run("inspect", "d\x1b[2J.wav")
+    assert code == 0
+    assert "\x1b" not in out
+
+
+def test_interruption_is_clean(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = set(folder.iterdir())
+    monkeypatch.setattr(fxstyle, "match", interrupted)
+    code, out, err = run("match", "dry.wav", "record.wav", "-o", "out.wav")
+    assert (code, out) == (130, "")
+    assert "stopped" in err
+    assert set(folder.iterdir()) == before
+
+
+def test_a_signal_in_the_middle_of_a_render_leaves_nothing(folder: Path) -> None:
+    # Long enough that the signal finds the render at work.
+    write(folder / "long.wav", sound(5, seconds=240.0), subtype="PCM_16")
+    before = set(folder.iterdir())
+    command = [sys.executable, "-m", "fxstyle.cli", "apply", "p.json", "long.wav", "-o", "out.wav"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60.0
+        while set(folder.iterdir()) == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert process.poll() is None, "the render ended before it could be interrupted"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped" in err
+    assert "Traceback" not in err
+    assert set(folder.iterdir()) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX pipe")
+def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
+    command = f"{sys.executable} -m fxstyle.cli effects | head -c 10; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
+    assert done.stderr == ""
+    assert done.stdout.endswith("0\n")

@@ -1,0 +1,256 @@
+"""Presets: exact round trips, a published schema, and refusal of the rest with the path of the field."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import fxstyle.presets
+from fxstyle.chain import Chain
+from fxstyle.effects import all_effects
+from fxstyle.errors import PresetError
+from fxstyle.presets import Preset, Provenance, Recording, Score, json_schema, safe_name
+from fxstyle.presets._text import MAX_BYTES
+from fxstyle.presets.schema import schema_text
+
+ALL = ",".join(effect.name for effect in all_effects())
+
+
+def example() -> Preset:
+    chain = Chain.parse("eq,compressor,compressor,gain").with_settings({"compressor_2.amount": 0.5})
+    return Preset.from_chain(chain, name="Warm vocal", description="From a record.\nWith a tail.")
+
+
+Damage = Callable[[dict[str, Any]], Any]
+
+
+def damaged(damage: Damage) -> str:
+    content = json.loads(example().to_json())
+    damage(content)
+    return json.dumps(content)
+
+
+def setting(content: dict[str, Any], knob: str, slot: int = 1) -> Any:
+    return content["chain"][slot]["settings"][knob]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shares=st.lists(st.floats(0.0, 1.0), min_size=8, max_size=8), bypass=st.booleans())
+def test_every_float_survives_the_file_to_the_bit(tmp_path: Path, shares: list[float], bypass: bool) -> None:
+    chain = Chain.parse(ALL)
+    values = {}
+    for index, address in enumerate(chain.settings()):
+        param = chain.param(address)
+        share = shares[index % len(shares)]
+        values[address] = min(max(param.low + share * (param.high - param.low), param.low), param.high)
+    whole = Preset.from_chain(chain.with_settings(values))
+    whole.save(tmp_path / "p.json", force=True)
+    back = Preset.load(tmp_path / "p.json").chain()
+    for address, value in values.items():
+        assert struct.pack("<d", back.settings()[address]) == struct.pack("<d", value), address
+    assert [slot.effect for slot in back] == [slot.effect for slot in chain]
+
+
+def test_order_names_amounts_and_bypass_survive() -> None:
+    preset = example()
+    back = Preset.from_json(preset.to_json())
+    assert back == preset
+    assert [(s.name, s.amount) for s in back.chain()] == [
+        ("eq", 1.0), ("compressor", 1.0), ("compressor_2", 0.5), ("gain", 1.0),
+    ]  # fmt: skip
+    bypassed = damaged(lambda c: c["chain"][0].update(bypass=True))
+    assert [s.bypass for s in Preset.from_json(bypassed).chain()] == [True, False, False, False]
+
+
+def test_a_setting_left_out_takes_its_default() -> None:
+    text = damaged(lambda c: c["chain"][1]["settings"].pop("ratio"))
+    chain = Preset.from_json(text).chain()
+    assert chain.slot("compressor").settings["ratio"] == chain.param("compressor.ratio").default
+
+
+def test_units_stand_beside_the_numbers() -> None:
+    content = json.loads(example().to_json())
+    assert setting(content, "threshold_db") == {"value": -18.0, "unit": "dB"}
+    assert setting(content, "ratio")["unit"] == ":1"
+
+
+def test_provenance_survives() -> None:
+    provenance = Provenance(
+        program="fxstyle 0.1.0",
+        created="2026-01-31T12:00:00+00:00",
+        input=Recording(name="dry.wav", sha256="0" * 64, rate=48000, channels=2, duration_s=1.5),
+        reference=(Recording(name="record.flac"),),
+        seed=3,
+        quality="draft",
+        score=Score(before=3.0, after=1.0, accepted=True, message="nearer"),
+        notes=("mono",),
+    )
+    preset = Preset.from_chain(Chain.parse("gain"), provenance=provenance)
+    assert Preset.from_json(preset.to_json()).provenance == provenance
+
+
+def test_the_published_schema_is_the_models_own() -> None:
+    published = Path(fxstyle.presets.__file__).with_name("preset.schema.json")
+    assert published.read_text() == schema_text(), (
+        "run: python -m fxstyle.presets > presets/preset.schema.json"
+    )
+    assert json_schema()["required"] == ["format", "version", "chain"]
+
+
+def test_the_schema_agrees_with_an_independent_validator() -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="the jsonschema package is not installed")
+    validate = jsonschema.Draft202012Validator(json_schema())
+    assert validate.is_valid(json.loads(example().to_json()))
+    assert not validate.is_valid(json.loads(damaged(lambda c: c["chain"][0].update(amount=2.0))))
+    assert not validate.is_valid(json.loads(damaged(lambda c: c.pop("version"))))
+
+
+WRONG: list[tuple[str, Damage, str]] = [
+    ("range", lambda c: setting(c, "ratio").update(value=99),
+     "chain[1].settings.ratio.value: 99 outside 1..20 :1"),
+    ("text", lambda c: setting(c, "ratio").update(value="4"), "chain[1].settings.ratio.value: '4'"),
+    ("true", lambda c: setting(c, "ratio").update(value=True), "chain[1].settings.ratio.value: True"),
+    ("null", lambda c: setting(c, "ratio").update(value=None), "chain[1].settings.ratio.value: None"),
+    ("nan", lambda c: setting(c, "ratio").update(value=math.nan), "chain[1].settings.ratio.value: nan"),
+    ("inf", lambda c: setting(c, "ratio").update(value=math.inf), "chain[1].settings.ratio.value: inf"),
+    ("huge", lambda c: setting(c, "ratio").update(value=10**400), "chain[1].settings.ratio.value"),
+    ("unit", lambda c: setting(c, "attack_ms").update(unit="s"), "chain[1].settings.attack_ms.unit: 's'"),
+    ("no unit", lambda c: setting(c, "attack_ms").pop("unit"),
+     "chain[1].settings.attack_ms.unit: field required"),
+    ("bare", lambda c: c["chain"][1]["settings"].update(ratio=4.0), "chain[1].settings.ratio"),
+    ("knob", lambda c: c["chain"][1]["settings"].update(warmth={"value": 1.0, "unit": ""}),
+     "chain[1].settings.warmth: effect 'compressor' has no setting 'warmth'; it has threshold_db"),
+    ("effect", lambda c: c["chain"][0].update(effect="vibes"),
+     "chain[0].effect: no effect is called 'vibes'"),
+    ("module", lambda c: c["chain"][0].update(effect="os.path"), "chain[0].effect: 'os.path'"),
+    ("dunder", lambda c: c["chain"][0].update(effect="__init__"), "chain[0].effect: '__init__'"),
+    ("amount", lambda c: c["chain"][3].update(amount=1.5), "chain[3].amount: 1.5"),
+    ("bypass", lambda c: c["chain"][3].update(bypass=1), "chain[3].bypass: 1"),
+    ("slot name", lambda c: c["chain"][2].update(name="compressor"), "chain[2].name: 'compressor' is taken"),
+    ("slot path", lambda c: c["chain"][2].update(name="../x"), "chain[2].name: '../x'"),
+    ("extra", lambda c: c.update(run="rm"), "run: 'rm': extra inputs are not permitted"),
+    ("extra slot", lambda c: c["chain"][0].update(host={}), "chain[0].host: extra inputs"),
+    ("python name", lambda c: c.update(places=c.pop("chain")), "chain: field required"),
+    ("many", lambda c: c.update(chain=c["chain"] * 17), "chain: tuple should have at most 64 items"),
+    ("object", lambda c: c.update(chain={}), "chain: "),
+    ("path", lambda c: c.update(name="../../etc/passwd"),
+     "name: '../../etc/passwd': a name cannot contain '/'"),
+    ("drive", lambda c: c.update(name="C:x"), "name: 'C:x': a name cannot contain ':'"),
+    ("escape", lambda c: c.update(name="a\x1b[2J"), "a name cannot contain '\\x1b'"),
+    ("bidi", lambda c: c.update(name="a\u202egnp"), "a name cannot contain '\\u202e'"),
+    ("dots", lambda c: c.update(name=".."), "a name cannot begin or end with a dot"),
+    ("long", lambda c: c.update(name="a" * 201), "name: 'aaa"),
+    ("nul", lambda c: c.update(description="a\0"), "description: "),
+    ("file", lambda c: c.update(provenance={"input": {"name": "/etc/shadow"}}),
+     "provenance.input.name: '/etc/shadow'"),
+    ("hash", lambda c: c.update(provenance={"input": {"name": "a", "sha256": "x"}}),
+     "provenance.input.sha256: 'x'"),
+    ("time", lambda c: c.update(provenance={"created": "soon"}), "provenance.created: 'soon': not a time"),
+    ("version", lambda c: c.update(version=2), "version: 2 is not known; this program reads version 1"),
+    ("version text", lambda c: c.update(version="1"), "version: 1 is not known"),
+    ("version true", lambda c: c.update(version=True), "version: True is not known"),
+    ("no version", lambda c: c.pop("version"), "version: (missing) is not known"),
+    ("format", lambda c: c.update(format="reaper"), 'format: reaper is not "fxstyle-preset"'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "words"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
+def test_wrong_content_is_refused_with_its_path(damage: Damage, words: str, tmp_path: Path) -> None:
+    text = damaged(damage)
+    with pytest.raises(PresetError) as caught:
+        Preset.from_json(text)
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable()
+    path = tmp_path / "p.json"
+    path.write_text(text)
+    with pytest.raises(PresetError) as caught:
+        Preset.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "the file is empty"),
+        (b"  \n", "the file is empty"),
+        (b"RIFF\x24\x08\x00\x00WAVEfmt \xff\xfe", "not UTF-8"),
+        (b"\x00\x01\x02", "not JSON"),
+        (b"{", "not JSON: Expecting property name enclosed in double quotes at line 1, column 2"),
+        (b"chain: []", "not JSON"),
+        (b"[1, 2]", "expected an object"),
+        (b"3", "expected an object"),
+        (b"[" * 500_000, "nested too deeply"),
+        (b'{"a":' * 50 + b"1" + b"}" * 50, "deep"),
+        (b"9" * 5000, "not a preset"),
+        (b'{"format": "fxstyle-preset", "version": 1, "version": 1}', "version: the key occurs twice"),
+        (b'{"chain": [{}, {"settings": {"a": 1, "a": 2}}]}', "chain[1].settings.a: the key occurs twice"),
+    ],
+    ids=["empty", "blank", "wav", "binary", "cut", "yaml", "list", "number", "deep", "nested", "digits",
+         "twice", "twice inside"],
+)  # fmt: skip
+def test_what_is_no_preset_is_refused(data: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_bytes(data)
+    with pytest.raises(PresetError, match=r"p\.json") as caught:
+        Preset.load(path)
+    assert words in str(caught.value)
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.json"
+    with path.open("wb") as stream:
+        stream.truncate(100 * MAX_BYTES)
+    with pytest.raises(PresetError, match="larger than 1000 kB"):
+        Preset.load(path)
+
+
+def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(PresetError, match="no such file"):
+        Preset.load(tmp_path / "none.json")
+    with pytest.raises(PresetError, match="is a folder"):
+        Preset.load(tmp_path)
+
+
+def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text("mine")
+    with pytest.raises(PresetError, match="--force"):
+        example().save(path)
+    assert path.read_text() == "mine"
+    example().save(path, force=True)
+    assert Preset.load(path) == example()
+    with pytest.raises(PresetError, match="does not exist"):
+        example().save(tmp_path / "none" / "p.json")
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    failure: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "p.json"
+    path.write_text("mine")
+
+    def fail(handle: int) -> None:
+        raise failure
+
+    monkeypatch.setattr("os.fsync", fail)
+    expected = PresetError if isinstance(failure, OSError) else KeyboardInterrupt
+    with pytest.raises(expected):
+        example().save(path, force=True)
+    assert path.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=300))
+def test_any_file_name_becomes_a_valid_name(text: str) -> None:
+    name = safe_name(text)
+    assert Preset.from_chain(Chain.parse("gain"), name=name).name == name
