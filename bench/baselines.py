@@ -26,6 +26,7 @@ from counterfx import RATE, Stereo, at_loudness, loudness_lufs
 from scipy.signal import fftconvolve, firwin2, savgol_filter, stft
 
 import fxstyle
+from fxstyle.render import render
 
 # The rule-based matcher's published constants.
 SPECTRUM_FFT = 16384
@@ -160,7 +161,7 @@ def cma_es(task: Task) -> Stereo:
             strategy.tell(asked, losses.tolist())
             if losses.min() < best_loss:
                 best, best_loss = asked[int(losses.argmin())], float(losses.min())
-    return fxstyle.render(task_problem.chain(np.asarray(best)), task.input, RATE)
+    return render(task_problem.chain(np.asarray(best)), task.input, RATE)
 
 
 def fxstyle_match(task: Task) -> Stereo:

@@ -13,6 +13,7 @@ import csv
 import os
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def main() -> None:
             None if w is None else describe(torch.from_numpy(w[None]), RATE)
             for w in windows(x, WINDOW_S[folder])
         ]
-        for a, b in zip(described, described[1:], strict=False):
+        for a, b in pairwise(described):
             if a is None or b is None:
                 continue
             for name in a:
@@ -88,7 +89,9 @@ def main() -> None:
         stacked = np.stack(rows)
         matrices[name] = shrunken_covariance(stacked).astype(np.float32)
         spread = np.sqrt(np.diag(matrices[name]))
-        print(f"{name:10} {stacked.shape[0]:5} pairs {stacked.shape[1]:4} features  median spread {np.median(spread):.3g}")
+        print(
+            f"{name:10} {stacked.shape[0]:5} pairs {stacked.shape[1]:4} features  median spread {np.median(spread):.3g}"
+        )
     np.savez_compressed(OUT, **matrices)
     print(f"wrote {OUT} ({OUT.stat().st_size / 1024:.0f} KiB)")
 

@@ -181,7 +181,8 @@ def main(argv: list[str] | None = None) -> None:
     done = read_rows(path)
     if options.again:
         done = [r for r in done if wanted.get(r.method) != r.quality]
-        path.write_text("".join(json.dumps(asdict(r)) + "\n" for r in done), encoding="utf-8")
+    # Written anew, lest the next row is glued to a line that was cut off.
+    path.write_text("".join(json.dumps(asdict(r)) + "\n" for r in done), encoding="utf-8")
 
     rows: list[Row] = []
     with path.open("a", encoding="utf-8") as log:

@@ -37,6 +37,7 @@ import fxstyle
 from fxstyle import effects
 from fxstyle.effects import eq
 from fxstyle.performance import perform
+from fxstyle.render import render as fxstyle_render
 
 RATE = 44100
 BLOCK = 8192
@@ -80,7 +81,7 @@ def _slot(name: str, **settings: float) -> fxstyle.Slot:
 
 def _ours(*slots: fxstyle.Slot) -> Program:
     chain = fxstyle.Chain(slots)
-    return lambda x: fxstyle.render(chain, x, RATE)
+    return lambda x: fxstyle_render(chain, x, RATE)
 
 
 def _theirs(*plugins: Any) -> Program:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from fxstyle.cli._checks import check_inputs
 from fxstyle.cli._options import Flag
 from fxstyle.cli._output import emit, emit_json, emit_table
+from fxstyle.cli._reading import notes_of, warnings_as_notes
 from fxstyle.errors import AudioError
 
 if TYPE_CHECKING:
     from fxstyle.audio import Audio
+    from fxstyle.effect import Samples
     from fxstyle.report.summary import Summary, Vector
 
 JUDGE_RATE = 44100
@@ -43,8 +45,9 @@ def compare(a: Path, b: Path, /, *, truth: Flag = False, json: Flag = False) -> 
     from fxstyle.audio import read, resample
     from fxstyle.report.summary import ROWS, shown_number, summarise
 
-    first, second = read(a), read(b)
-    notes = []
+    with warnings_as_notes():
+        first, second = read(a), read(b)
+    notes = notes_of(first, second)
     if first.rate != second.rate:
         notes.append(f"{b.name} was resampled from {second.rate} to {first.rate} Hz")
         second = resample(second, first.rate)
@@ -90,13 +93,14 @@ def _judge_distance_db(a: Audio, b: Audio) -> float:
     from fxstyle.fit.judge import crops_distance
 
     size = int(JUDGE_PASSAGE_S * JUDGE_RATE)
-    passages = []
-    for audio in (a, b):
+
+    def passages(audio: Audio) -> list[Samples]:
         x = resample(audio, JUDGE_RATE).samples
         if x.shape[0] > 2:
             x = x.mean(axis=0, keepdims=True)
-        passages.append([x[:, start : start + size] for start in range(0, x.shape[1], size)])
-    return crops_distance(*passages, JUDGE_RATE)
+        return [x[:, start : start + size] for start in range(0, x.shape[1], size)]
+
+    return crops_distance(passages(a), passages(b), JUDGE_RATE)
 
 
 def _numbers(summary: Summary) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 from fxstyle.cli._checks import check_inputs
 from fxstyle.cli._options import Flag
 from fxstyle.cli._output import emit, emit_chain, emit_json, emit_table
+from fxstyle.cli._reading import notes_of, warnings_as_notes
 
 _SNIFFED_BYTES = 64
 
@@ -68,7 +69,9 @@ def _recording(file: Path, json: bool) -> int:
     from fxstyle.report.summary import ROWS, shown_number, summarise
 
     info = probe(file)
-    summary = summarise(read(file), str(file))
+    with warnings_as_notes():
+        audio = read(file)
+    summary, notes = summarise(audio, str(file)), notes_of(audio)
     if json:
         content: dict[str, Any] = {
             "command": "inspect",
@@ -81,7 +84,7 @@ def _recording(file: Path, json: bool) -> int:
             "container": info.container,
             "subtype": info.subtype,
             "tags": dict(info.tags),
-            "notes": list(info.notes),
+            "notes": notes,
             "measured": {attribute: float(getattr(summary, attribute)) for attribute, *_ in ROWS},
             "spectrum": {
                 "bands_hz": summary.bands_hz.tolist(),
@@ -98,7 +101,7 @@ def _recording(file: Path, json: bool) -> int:
     )
     for name, text in info.tags.items():
         emit(f"  {name}: {text}")
-    for note in info.notes:
+    for note in notes:
         emit(f"Note: {note}")
     rows = [
         (name, shown_number(getattr(summary, attribute), unit), unit, meaning)

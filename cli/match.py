@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fxstyle.cli._checks import check_amount, check_inputs, check_outputs, check_sound_output, parse_tail
 from fxstyle.cli._options import Flag, OutputOrNone, Quality, Texts
 from fxstyle.cli._output import emit, emit_chain, emit_json, progress, remark
+from fxstyle.cli._reading import notes_of, warnings_as_notes
 from fxstyle.cli._render import as_json, in_words, render_shown
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def match(
 
     import fxstyle
 
-    with progress("match") as advance:
+    with progress("match") as advance, warnings_as_notes():
 
         def tell(now: Progress) -> None:
             loss = "" if now.loss is None else f" (loss {now.loss:.3f})"
@@ -111,7 +112,12 @@ def match(
 
         write_text(report, found.report(), force=force)
 
-    notes = [*found.notes, *(rendered.notes if rendered is not None else ())]
+    notes = [
+        *notes_of(found.source, *found.references),
+        *found.notes,
+        *(rendered.notes if rendered is not None else ()),
+    ]
+    notes = list(dict.fromkeys(notes))
     if json:
         emit_json(
             {

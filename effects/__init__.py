@@ -10,7 +10,7 @@ from fxstyle.effect import Effect
 from fxstyle.errors import SettingError
 
 DEFAULT_CHAIN = "eq,compressor,saturation,delay,reverb,width,gain"
-"""What a match fits unless told otherwise, in the order of a mixing channel; it prunes what brings nothing."""
+"""What a match fits unless told otherwise, in the order of a mixing channel."""
 
 
 @cache

@@ -33,7 +33,7 @@ from numba import njit, prange
 
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.recurrence import BLOCK, TINY, Floats
+from fxstyle.recurrence import BLOCK, TINY, Floats, own
 from fxstyle.units import time_constant
 
 if TYPE_CHECKING:
@@ -271,9 +271,9 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, kept: Floats, dx: Samples, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _forward(x: Samples, p: Floats, y: Samples, kept: Floats) -> None:
+def _forward(x: Samples, p: Floats, level: Floats, y: Samples, kept: Floats) -> None:
     for row in prange(x.shape[0]):
-        _run(x[row], p[row], np.zeros(x.shape[1]), y[row], kept[row])
+        _run(x[row], p[row], level[row], y[row], kept[row])
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -289,7 +289,8 @@ class _Compress(torch.autograd.Function):
         batch, channels, length = samples.shape
         y = torch.empty_like(samples)
         kept = torch.empty((batch, -(-length // BLOCK), channels), dtype=torch.float64)
-        _forward(samples.numpy(), p.numpy(), y.numpy(), kept.numpy())
+        level = np.zeros((batch, channels))
+        _forward(samples.numpy(), p.numpy(), level, y.numpy(), kept.numpy())
         ctx.save_for_backward(samples, p, kept)
         return y
 
@@ -340,7 +341,7 @@ def render(
     p = np.array((threshold_db, 1.0 / ratio - 1.0, knee_db, makeup_db, link, attack, release))
     level = np.zeros(x.shape[0]) if state is None else state.copy()
     y = np.empty_like(x, order="C")
-    _run(np.ascontiguousarray(x), p, level, y, _KEEP_NOTHING)
+    _run(own(x), p, level, y, _KEEP_NOTHING)
     return y, level
 
 

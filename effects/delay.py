@@ -322,11 +322,7 @@ def render(
     high_cut_hz: float,
 ) -> tuple[Samples, State]:
     """Add echoes to a block (channel, time); a time that grows within a stream meets silence at first."""
-    knobs = torch.tensor(
-        [[time_ms], [feedback], [level_db], [low_cut_hz], [high_cut_hz]], dtype=torch.float64
-    )
-    coefficients, wholes = _coefficients(rate, *knobs)
-    row, whole = coefficients[0].numpy(), int(wholes[0])
+    row, whole = _row(rate, time_ms, feedback, level_db, low_cut_hz, high_cut_hz)
     x = np.ascontiguousarray(x)
     channels, count = x.shape
     if state is None:

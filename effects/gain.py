@@ -37,4 +37,5 @@ EFFECT = Effect(
     render=render,
     tolerance_db=-140.0,
     start=start,
+    level_knob="gain_db",
 )

@@ -150,26 +150,31 @@ def _apply(x: Samples, p: Floats, g: Floats, y: Samples) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run(
-    x: Samples, late: Samples, p: Floats, window: Floats, running: Floats, position: int, y: Samples
-) -> int:
-    """Limit a block x, of which y is `late` (x after the L samples before it); return the position."""
-    r, s, g = np.empty(x.shape[1]), np.empty(x.shape[1]), np.empty(x.shape[1])
-    _needed(x, p, r)
+def _run_block(joined: Samples, p: Floats, window: Floats, running: Floats, position: int, y: Samples) -> int:
+    """Limit a block: `joined` is the L samples before it and itself, y its shape; return the position."""
+    size = y.shape[1]
+    r, s, g = np.empty(size), np.empty(size), np.empty(size)
+    _needed(joined[:, joined.shape[1] - size :], p, r)
     position = _gain(r, p[_RELEASE], window, running, position, s, g)
-    _apply(late, p, g, y)
+    _apply(joined, p, g, y)
     return position
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run_whole(x: Samples, p: Floats, length: int, y: Samples) -> None:
+    """Limit a recording from beginning to end, aligned."""
+    size = x.shape[1] + length
+    r, s, g = np.empty(size), np.empty(size), np.empty(size)
+    window, running = _rest(length)
+    _needed(x, p, r)
+    _gain(r, p[_RELEASE], window, running, 0, s, g)
+    _apply(x, p, g[length:], y)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def _forward(x: Samples, p: Floats, length: int, y: Samples) -> None:
     for row in prange(x.shape[0]):
-        size = x.shape[2] + length
-        r, s, g = np.empty(size), np.empty(size), np.empty(size)
-        window, running = _rest(length)
-        _needed(x[row], p[row], r)
-        _gain(r, p[row, _RELEASE], window, running, 0, s, g)
-        _apply(x[row], p[row], g[length:], y[row])
+        _run_whole(x[row], p[row], length, y[row])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -305,7 +310,7 @@ def render(
     joined = np.concatenate((state.late, x), axis=1)
     window, running = state.window.copy(), state.running.copy()
     y = np.empty_like(x, order="C")
-    position = _run(joined[:, length:], joined, p, window, running, state.position, y)
+    position = _run_block(joined, p, window, running, state.position, y)
     return y, LimiterState(joined[:, x.shape[1] :].copy(), window, running, position)
 
 

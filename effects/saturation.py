@@ -363,7 +363,7 @@ def start(source: Measurement, reference: Measurement) -> dict[str, float]:
     if not math.isfinite(excess_db):
         return {"drive_db": _DRIVE_DB.default, "output_db": _OUTPUT_DB.default}
     drive_db = min(max(DRIVE_PER_CREST_DB * excess_db, _DRIVE_DB.low), _DRIVE_DB.high)
-    return {"drive_db": drive_db, "output_db": min(max(-drive_db / 2, _OUTPUT_DB.low), _OUTPUT_DB.high)}
+    return {"drive_db": drive_db, "output_db": max(0.0 - drive_db / 2, _OUTPUT_DB.low)}
 
 
 EFFECT = Effect(

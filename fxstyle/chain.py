@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import fxstyle.effects as effects
+from fxstyle import effects
 from fxstyle.effect import Effect
 from fxstyle.errors import SettingError
 from fxstyle.param import Param
@@ -97,8 +97,10 @@ class Chain:
         slot_name, _, knob = address.partition(".")
         slot = self.slot(slot_name)
         if not knob:
-            raise SettingError(f"{address!r} names a slot; write {slot_name}.KNOB, for example"
-                               f" {slot_name}.{slot.effect.params[0].name}")
+            raise SettingError(
+                f"{address!r} names a slot; write {slot_name}.KNOB, for example"
+                f" {slot_name}.{slot.effect.params[0].name}"
+            )
         return AMOUNT if knob == "amount" else slot.effect.param(knob)
 
     def settings(self) -> dict[str, float]:

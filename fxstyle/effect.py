@@ -80,6 +80,7 @@ class Effect:
     latency: samples by which `render` is late, from the rate in Hz.
     tail_s: seconds until the output has decayed by 60 dB after the input ends, from the settings.
     start: optional closed-form guess used by the fit.
+    level_knob: the knob, in dB, that does nothing but scale the output, if there is one.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Effect:
     latency: Callable[[float], int] = _no_latency
     tail_s: Callable[[Mapping[str, float]], float] = _no_tail
     start: Start | None = None
+    level_knob: str | None = None
     _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -108,6 +110,8 @@ class Effect:
                     f"effect {self.name}: keyword-only arguments {keywords} of"
                     f" {getattr(function, '__name__', function)} differ from its params {names}"
                 )
+        if self.level_knob is not None and self.level_knob not in names:
+            raise ValueError(f"effect {self.name}: its level knob {self.level_knob!r} is not among {names}")
         object.__setattr__(self, "_by_name", {p.name: p for p in self.params})
 
     def param(self, name: str) -> Param:

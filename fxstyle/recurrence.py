@@ -45,6 +45,11 @@ _HISTORY = 2
 """Past samples a second-order section remembers."""
 
 
+def own(x: Samples) -> Samples:
+    """Return x, or a copy if it is scattered or read-only: numba compiles anew for such arrays."""
+    return np.require(x, requirements=("C", "W"))
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _one(x: Floats, y: Floats, c: Floats, size: int) -> None:
     """Run one section over `size` samples; the first _HISTORY entries of x and y are the past."""
@@ -94,11 +99,10 @@ def _flush(values: Floats) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _channel(
-    x: Samples, sos: Floats, history: Floats, position: int, y: Samples, u: Floats, kept: Floats
-) -> None:
-    """Filter one channel in place of `y`; keep the history at every BLOCK if `kept` has room for it."""
+def _channel(x: Samples, sos: Floats, history: Floats, position: int, y: Samples, kept: Floats) -> None:
+    """Filter one channel into `y` and move `history` on; keep it at every BLOCK if `kept` has room."""
     sections, length = sos.shape[0], x.shape[0]
+    u = np.empty((sections + 1, BLOCK + _HISTORY))
     done = 0
     while done < length:
         if done // BLOCK < kept.shape[0]:
@@ -120,21 +124,18 @@ def _channel(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _render(x: Samples, sos: Floats, history: Floats, position: int, y: Samples) -> None:
     """Filter a block (channel, time); `history` (channel, section + 1, _HISTORY) is moved on."""
-    u = np.empty((sos.shape[0] + 1, BLOCK + _HISTORY))
     nothing = np.empty((0, sos.shape[0] + 1, _HISTORY))
     for c in range(x.shape[0]):
-        _channel(x[c], sos, history[c], position, y[c], u, nothing)
+        _channel(x[c], sos, history[c], position, y[c], nothing)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _forward(x: Samples, sos: Floats, y: Samples, kept: Floats) -> None:
-    """Filter (batch, channel, time), row b by sos[b]."""
+def _forward(x: Samples, sos: Floats, history: Floats, y: Samples, kept: Floats) -> None:
+    """Filter (batch, channel, time), row b by sos[b]; `history` is zero for each channel of each row."""
     channels = x.shape[1]
     for lane in prange(x.shape[0] * channels):
         row, c = lane // channels, lane % channels
-        u = np.empty((sos.shape[1] + 1, BLOCK + _HISTORY))
-        history = np.zeros((sos.shape[1] + 1, _HISTORY))
-        _channel(x[row, c], sos[row], history, 0, y[row, c], u, kept[row, c])
+        _channel(x[row, c], sos[row], history[row, c], 0, y[row, c], kept[row, c])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -182,38 +183,44 @@ def _correlate(v: Floats, x: Floats, y: Floats, size: int, dc: Floats) -> None:
     dc[5] -= a2
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _channel_adjoint(dy: Samples, x: Samples, sos: Floats, kept: Floats, dx: Samples, dsos: Floats) -> None:
+    """Fill dx (time,) and add to dsos (section, 6) from dy; `kept` is from `_channel`."""
+    sections, length = sos.shape[0], x.shape[0]
+    u = np.empty((sections + 1, BLOCK + _HISTORY))
+    v = np.zeros((sections, BLOCK + _HISTORY))
+    g = np.empty(BLOCK)
+    future = np.zeros((sections, _HISTORY))
+    for block in range(kept.shape[0] - 1, -1, -1):
+        begin = block * BLOCK
+        size = min(BLOCK, length - begin)
+        u[:, :_HISTORY] = kept[block]
+        v[:, size : size + _HISTORY] = future
+        for n in range(size):
+            u[0, n + _HISTORY] = x[begin + n]
+            g[n] = dy[begin + n]
+        _cascade(u, sos, size)
+        s = sections - 1
+        while s > 0:
+            _two_adjoint(g, v[s], v[s - 1], g, sos[s], sos[s - 1], size)
+            s -= 2
+        if s == 0:
+            _one_adjoint(g, v[0], g, sos[0], size)
+        for n in range(size):
+            dx[begin + n] = g[n]
+        for s in range(sections):
+            _correlate(v[s], u[s], u[s + 1], size, dsos[s])
+        future[:] = v[:, :_HISTORY]
+        _flush(future)
+
+
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def _backward(dy: Samples, x: Samples, sos: Floats, kept: Floats, dx: Samples, dsos: Floats) -> None:
     """Fill dx like x and dsos (batch, channel, section, 6) from dy; `kept` is from `_forward`."""
-    channels, length = x.shape[1], x.shape[2]
-    sections = sos.shape[1]
+    channels = x.shape[1]
     for lane in prange(x.shape[0] * channels):
         row, c = lane // channels, lane % channels
-        u = np.empty((sections + 1, BLOCK + _HISTORY))
-        v = np.zeros((sections, BLOCK + _HISTORY))
-        g = np.empty(BLOCK)
-        future = np.zeros((sections, _HISTORY))
-        for block in range(kept.shape[2] - 1, -1, -1):
-            begin = block * BLOCK
-            size = min(BLOCK, length - begin)
-            u[:, :_HISTORY] = kept[row, c, block]
-            v[:, size : size + _HISTORY] = future
-            for n in range(size):
-                u[0, n + _HISTORY] = x[row, c, begin + n]
-                g[n] = dy[row, c, begin + n]
-            _cascade(u, sos[row], size)
-            s = sections - 1
-            while s > 0:
-                _two_adjoint(g, v[s], v[s - 1], g, sos[row, s], sos[row, s - 1], size)
-                s -= 2
-            if s == 0:
-                _one_adjoint(g, v[0], g, sos[row, 0], size)
-            for n in range(size):
-                dx[row, c, begin + n] = g[n]
-            for s in range(sections):
-                _correlate(v[s], u[s], u[s + 1], size, dsos[row, c, s])
-            future[:] = v[:, :_HISTORY]
-            _flush(future)
+        _channel_adjoint(dy[row, c], x[row, c], sos[row], kept[row, c], dx[row, c], dsos[row, c])
 
 
 class _Sosfilt(torch.autograd.Function):
@@ -225,7 +232,8 @@ class _Sosfilt(torch.autograd.Function):
         kept = torch.empty(
             (batch, channels, -(-length // BLOCK), sos.shape[1] + 1, _HISTORY), dtype=torch.float64
         )
-        _forward(samples.numpy(), coefficients.numpy(), y.numpy(), kept.numpy())
+        history = np.zeros((batch, channels, sos.shape[1] + 1, _HISTORY))
+        _forward(samples.numpy(), coefficients.numpy(), history, y.numpy(), kept.numpy())
         ctx.save_for_backward(samples, coefficients, kept)
         return y
 
@@ -297,6 +305,6 @@ def sosfilt_block(x: Samples, sos: Floats, state: SosState | None) -> tuple[Samp
     rows = np.concatenate(([0], active + 1))
     used = np.ascontiguousarray(state.history[:, rows])
     y = np.empty_like(x, order="C")
-    _render(np.ascontiguousarray(x), np.ascontiguousarray(sos[active]), used, state.position, y)
+    _render(own(x), np.ascontiguousarray(sos[active]), used, state.position, y)
     source = np.searchsorted(rows, np.arange(sections + 1), side="right") - 1
     return y, SosState(used[:, source], state.position + x.shape[1])

@@ -340,6 +340,35 @@ def test_inspect_tells_recordings_from_presets(run: Run, folder: Path) -> None:
     assert "44100 Hz, stereo, 0.60 s" in out
 
 
+def test_a_recording_cut_short_is_used_and_noted(run: Run, calls: list[dict[str, Any]], folder: Path) -> None:
+    data = (folder / "dry.wav").read_bytes()
+    (folder / "cut.wav").write_bytes(data[: len(data) * 9 // 10])
+    for arguments in (["inspect", "cut.wav"], ["compare", "cut.wav", "record.wav"]):
+        code, out, err = run(*arguments)
+        assert (code, err) == (0, "")
+        assert out.count("cut.wav is cut short") == 1
+    code, out, _ = run("match", "cut.wav", "record.wav", "-o", "out.wav", "--json")
+    assert code == 0
+    assert sum("cut short" in note for note in json.loads(out)["notes"]) == 1
+
+
+def test_progress_is_shown_on_a_terminal(folder: Path) -> None:
+    pty = pytest.importorskip("pty", reason="needs a POSIX terminal")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "fxstyle.cli", "apply", "p.json", "dry.wav", "-o", "out.wav"]
+    # A terminal as far as isatty goes; its kind decides only about colours.
+    environment = {**os.environ, "TERM": "xterm"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=theirs, check=True, timeout=120
+    )
+    os.close(theirs)
+    shown = os.read(ours, 100_000)
+    os.close(ours)
+    assert b"dry.wav" in shown
+    assert b"100%" in shown
+    assert b"\x1b" not in done.stdout
+
+
 def test_effects_lists_every_setting_with_unit_range_and_default(run: Run) -> None:
     code, out, _ = run("effects", "--json")
     assert code == 0

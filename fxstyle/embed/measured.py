@@ -2,14 +2,16 @@
 
 Two passages of one recording carry the same treatment, so the covariance of the difference of their
 descriptors, C_g = E[(phi_g(A) - phi_g(B)) (phi_g(A) - phi_g(B))^T] per group g, is the noise of
-comparing recordings with other content. With its shrunken estimate, the distance is the mean squared
-whitened difference
+comparing recordings with other content. With its shrunken estimate and the whitened difference
+r = C_g^(-1/2) (phi_g(a) - phi_g(b)), the distance is
 
-    d_g(a, b) = w_g (phi_g(a) - phi_g(b))^T C_g^-1 (phi_g(a) - phi_g(b)) / n_g:
+    d_g(a, b) = w_g mean_i rho(r_i),   rho(r) = 2 D^2 (sqrt(1 + (r / D)^2) - 1),
 
-a difference counts for as much as it exceeds what other content explains, which is the maximum-
-likelihood weight if the differences are Gaussian. The covariances are estimated from neighbouring
-passages of freely licensed recordings by `bench/calibrate.py` and kept in `content.npz`.
+so that a difference counts for as much as it exceeds what other content explains: the maximum-
+likelihood weight if the differences are Gaussian. rho (pseudo-Huber) is r^2 for small r and grows
+linearly beyond D, since the differences have heavier tails than a Gaussian. The covariances are
+estimated from neighbouring passages of freely licensed recordings by `bench/calibrate.py` and kept in
+`content.npz`.
 """
 
 from __future__ import annotations
@@ -39,6 +41,9 @@ GROUP_WEIGHTS: Mapping[str, float] = {
     "echoes": 0.5,
 }
 """Chosen on training rows by `bench/calibrate.py --weights`: the groups overlap, so they share."""
+
+TAIL = 2.5
+"""D: standard deviations beyond which a difference is an outlier."""
 
 ABSENT_DB = -80.0
 """Third octaves in which input or reference lie below this carry no programme: they are left out."""
@@ -79,14 +84,16 @@ class Measured:
     def distance(
         self, output: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """Weighted mean squared whitened difference per group, (candidate,); 1 is what content explains."""
+        """Weighted mean of rho per group, (candidate,); 1 is what content explains."""
         whiteners = self._whiteners()
         terms = {}
         for name, vector in output.items():
             difference = vector - target[name]
             if name == "tone" and self.tone_mask is not None:
                 difference = difference[:, list(np.flatnonzero(self.tone_mask))]
-            terms[name] = self.weights[name] * (difference @ whiteners[name]).square().mean(-1)
+            whitened = difference @ whiteners[name]
+            rho = 2.0 * TAIL**2 * ((1.0 + (whitened / TAIL).square()).sqrt() - 1.0)
+            terms[name] = self.weights[name] * rho.mean(-1)
         return terms
 
     def _whiteners(self) -> dict[str, torch.Tensor]:

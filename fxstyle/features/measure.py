@@ -46,7 +46,7 @@ class Measurement:
     mid_db, side_db: (K,) mean power of mid (or mono) and side per band; side is -120 for mono.
     level_quantiles_db: (8,) short-time level at LEVEL_QUANTILES (50 ms windows, gated at -70 dB).
     crest_db: peak over rms, median of 3 s windows.
-    decay_hz, decay_s: (8,) octave centres 63 Hz .. 8 kHz and the blind estimate of the 60 dB decay time there.
+    decay_hz, decay_s: (8,) octave centres 63 Hz .. 8 kHz; blind estimates of the 60 dB decay time there.
     echo_ms, echo_strength: lag and height (0..1) of the strongest repeat in the envelope; 0 if none.
     """
 

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fxstyle.audio import Audio, resample
+
 LD_RATE = 44100
 """Hz; the rate of the benchmark whose metric this is."""
 
@@ -29,7 +31,7 @@ SHORTEST_SAMPLES = FFT_SIZES[1] // 2 + 1
 """The largest spectrum is centred by reflecting half its length at each end."""
 
 
-def ld(output: npt.NDArray[np.floating[Any]], truth: npt.NDArray[np.floating[Any]], rate: float) -> float:
+def ld(output: npt.NDArray[np.floating[Any]], truth: npt.NDArray[np.floating[Any]], rate: int) -> float:
     """Distance of `output` from `truth`, both (channel, time) and of the same shape.
 
     Returns 0 for identical recordings; 1.56 is the median of what known-chain items begin with.
@@ -37,6 +39,7 @@ def ld(output: npt.NDArray[np.floating[Any]], truth: npt.NDArray[np.floating[Any
     Raises
     ------
     ValueError: the shapes differ, are not (channel, time), or are shorter than SHORTEST_SAMPLES.
+    AudioError: a sample is not finite.
     """
     import torch
     from auraloss.freq import MultiResolutionSTFTLoss
@@ -60,10 +63,5 @@ def ld(output: npt.NDArray[np.floating[Any]], truth: npt.NDArray[np.floating[Any
     return float(np.mean(values))
 
 
-def _at_ld_rate(x: npt.NDArray[np.floating[Any]], rate: float) -> npt.NDArray[np.float32]:
-    single = np.array(x, dtype=np.float32)
-    if rate == LD_RATE:
-        return single
-    import soxr
-
-    return np.ascontiguousarray(soxr.resample(single.T, rate, LD_RATE, quality="VHQ").T, dtype=np.float32)
+def _at_ld_rate(x: npt.NDArray[np.floating[Any]], rate: int) -> npt.NDArray[np.floating[Any]]:
+    return np.array(resample(Audio(x, rate), LD_RATE).samples)

@@ -50,7 +50,7 @@ def _window_levels(x: Samples, size: int, hop: int) -> npt.NDArray[np.float64]:
 
 
 def salient(x: Samples, size: int, count: int, taken: list[int] | None = None) -> list[int]:
-    """Begin of up to `count` windows of `size` samples, in order, that overlap neither each other nor `taken`.
+    """Begin of up to `count` windows of `size` samples that overlap neither each other nor `taken`.
 
     Fewer than `count`, but at least one if there is room, where the rest of the recording is pauses.
     """

@@ -45,7 +45,9 @@ class Locks:
             address, sign, value = found["address"], found["sign"], found["value"]
             if "." not in address:
                 if sign != "=" or value != "off":
-                    raise SettingError(f"lock {text!r}: a whole effect can only be switched off: {address}=off")
+                    raise SettingError(
+                        f"lock {text!r}: a whole effect can only be switched off: {address}=off"
+                    )
                 off.add(chain.slot(address).name)
                 continue
             param = chain.param(address)
@@ -61,6 +63,7 @@ class Locks:
         for address in low.keys() & high.keys():
             if low[address] > high[address]:
                 raise SettingError(
-                    f"locks leave nothing for {address}: at least {low[address]:g} and at most {high[address]:g}"
+                    f"locks leave nothing for {address}:"
+                    f" at least {low[address]:g} and at most {high[address]:g}"
                 )
         return cls(fixed, low, high, frozenset(off))

@@ -30,7 +30,9 @@ from fxstyle.fit.quality import QUALITIES, QualityName
 from fxstyle.fit.search import Found, Step, adam, starts
 from fxstyle.fit.space import Space, Vector
 from fxstyle.fit.target import FIT_RATE, Task, prepare
+from fxstyle.loudness import measure_loudness
 from fxstyle.render import render
+from fxstyle.units import amplitude_to_db, db_to_amplitude
 
 if TYPE_CHECKING:
     from fxstyle.presets import Preset
@@ -165,7 +167,10 @@ class Problem:
 
 
 def problem(
-    source: Audio, reference: Audio, chain: str | Chain | None = None, lock: Sequence[str] = (),
+    source: Audio,
+    reference: Audio,
+    chain: str | Chain | None = None,
+    lock: Sequence[str] = (),
     quality: QualityName = "standard",
 ) -> Problem:
     """Return the very problem that `match` would solve, with its crops, objective and first guess."""
@@ -239,9 +244,13 @@ def match(
     )
     tell(Progress("select", 0.87, float(found.losses[0])))
     best = select(unseen, found)
-    fitted, pruned = prune(space.chain(best), task, objective)
+    fitted, pruned = prune(space.chain(best), task, objective, keep_level=keep_loudness)
     tell(Progress("judge", 0.95, None))
     final, verdict = accept(fitted, task, amount)
+    notes = task.notes
+    if keep_loudness and verdict.amount > 0.0:
+        final, note = at_loudness_of(loaded, final)
+        notes += note
     tell(Progress("done", 1.0, None))
     return Match(
         chain=final,
@@ -252,7 +261,7 @@ def match(
         verdict=verdict,
         history=found.course,
         pruned=tuple(sorted(locks.off)) + pruned,
-        notes=task.notes,
+        notes=notes,
         quality=quality,
         seed=seed,
         seconds=time.perf_counter() - began,
@@ -271,8 +280,13 @@ def _process(chain: Chain, crops: torch.Tensor) -> torch.Tensor:
     return chain.forward(crops, FIT_RATE)
 
 
-def prune(chain: Chain, task: Task, objective: Objective) -> tuple[Chain, tuple[str, ...]]:
-    """Drop, from the end, every slot whose absence costs less than PRUNE_SHARE of the chain's gain."""
+def prune(
+    chain: Chain, task: Task, objective: Objective, *, keep_level: bool
+) -> tuple[Chain, tuple[str, ...]]:
+    """Drop, from the end, every slot whose absence costs less than PRUNE_SHARE of the chain's gain.
+
+    With `keep_level`, slots that have a level knob stay, to set the loudness with.
+    """
     crops = task.crops.audio
     loss = objective.of_audio(_process(chain, crops))
     gained = objective.of_audio(crops) - loss
@@ -281,6 +295,8 @@ def prune(chain: Chain, task: Task, objective: Objective) -> tuple[Chain, tuple[
     for slot in reversed(chain.slots):
         if len(chain) == 1:
             break
+        if keep_level and slot.effect.level_knob is not None:
+            continue
         shorter = chain.without(slot.name)
         without = objective.of_audio(_process(shorter, crops))
         if without <= loss + allowed:
@@ -305,7 +321,9 @@ def accept(chain: Chain, task: Task, amount: float) -> tuple[Chain, Verdict]:
         candidate = chain.scaled(share * amount) if share * amount < 1.0 else chain
         after = distance(candidate)
         if after <= CLEARLY * before or amount == 0.0:
-            return candidate, Verdict(before, after, amount > 0.0, share * amount, _words(before, after, share))
+            return candidate, Verdict(
+                before, after, amount > 0.0, share * amount, _words(before, after, share)
+            )
     unchanged = Chain(tuple(Slot(s.effect, s.settings, s.amount, bypass=True, name=s.name) for s in chain))
     message = (
         f"No gain: nothing fitted here brings the input nearer to the reference than it is ({before:.1f} dB)."
@@ -314,7 +332,27 @@ def accept(chain: Chain, task: Task, amount: float) -> tuple[Chain, Verdict]:
     return unchanged, Verdict(before, before, False, 0.0, message)
 
 
+def at_loudness_of(source: Audio, chain: Chain) -> tuple[Chain, tuple[str, ...]]:
+    """Turn the last level knob of `chain` until the output is as loud as `source`."""
+    output = source.with_samples(render(chain, source.samples, source.rate))
+    missing_db = measure_loudness(source).integrated_lufs - measure_loudness(output).integrated_lufs
+    slot = next((s for s in reversed(chain.slots) if s.effect.level_knob is not None and s.active), None)
+    if slot is None or slot.effect.level_knob is None:
+        return chain, (
+            f"the output is {-missing_db:+.1f} LU from the input's loudness: the chain has no level knob"
+            " to keep it with; add gain at its end",
+        )
+    # 1 + a (g - 1) is what the slot scales by now; the same scale and more, at amount 1:
+    param = slot.effect.param(slot.effect.level_knob)
+    scale = 1.0 + slot.amount * (db_to_amplitude(slot.settings[param.name]) - 1.0)
+    level_db = min(max(amplitude_to_db(scale) + missing_db, param.low), param.high)
+    return chain.with_settings({f"{slot.name}.{param.name}": level_db, f"{slot.name}.amount": 1.0}), ()
+
+
 def _words(before: float, after: float, share: float) -> str:
     nearer = 100.0 * (1.0 - after / before) if before > 0.0 else 0.0
-    text = f"{nearer:.0f} % nearer to the reference ({before:.1f} -> {after:.1f} dB on passages not used in the fit)"
+    text = (
+        f"{nearer:.0f} % nearer to the reference"
+        f" ({before:.1f} -> {after:.1f} dB on passages not used in the fit)"
+    )
     return text + ("." if share == 1.0 else f", with the effects turned back to {100 * share:.0f} %.")

@@ -2,8 +2,8 @@
 
 All candidates are one batch: u (candidate, N) in [0, 1], one forward and one backward for all. Adam is Kingma
 and Ba (2015), algorithm 1, elementwise, so that rows do not influence each other, each step projected
-onto the cube (a sigmoid instead would freeze knobs that start at the end of their range). After each round the
-worse half is dropped; the step size falls along a cosine over all rounds. Each candidate answers
+onto the cube (a sigmoid instead would freeze knobs that start at the end of their range). After each
+round the worse half is dropped; the step size falls along a cosine over all rounds. Each candidate answers
 for the best position it has visited, which is no luck: the crops are fixed.
 """
 

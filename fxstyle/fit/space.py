@@ -38,7 +38,9 @@ class Space:
         kept = chain
         for name in locks.off:
             kept = kept.without(name)
-        self.base = kept.with_settings({a: v for a, v in locks.fixed.items() if a.split(".")[0] not in locks.off})
+        self.base = kept.with_settings(
+            {a: v for a, v in locks.fixed.items() if a.split(".")[0] not in locks.off}
+        )
         knobs = []
         for slot in self.base:
             for param in slot.effect.params:
@@ -53,9 +55,7 @@ class Space:
                     self.base = self.base.with_settings({address: locks.low[address]})
         self.knobs = tuple(knobs)
         self._low = torch.tensor([k.low for k in knobs], dtype=torch.float64)
-        self.spread = torch.tensor(
-            [k.param.spread / (k.high - k.low) for k in knobs], dtype=torch.float64
-        )
+        self.spread = torch.tensor([k.param.spread / (k.high - k.low) for k in knobs], dtype=torch.float64)
         self._span = torch.tensor([k.high - k.low for k in knobs], dtype=torch.float64)
 
     @property
@@ -67,7 +67,8 @@ class Space:
         """Positions (N,) in (0, 1) of settings by address; absent ones take the base chain's value."""
         values = {**self.base.settings(), **settings}
         position = [
-            (k.param.to_unit(min(max(values[k.address], k.param.low), k.param.high)) - k.low) / (k.high - k.low)
+            (k.param.to_unit(min(max(values[k.address], k.param.low), k.param.high)) - k.low)
+            / (k.high - k.low)
             for k in self.knobs
         ]
         return np.clip(np.asarray(position, dtype=np.float64), 0.0, 1.0)

@@ -130,7 +130,9 @@ def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_l
         bool(a > ABSENT_DB and b > ABSENT_DB)
         for a, b in zip(source_measured.mid_db, reference_measured.mid_db, strict=True)
     )
-    embedding = Measured(skip=frozenset({"width", "balance"} if mono else ()), tone_mask=mask if any(mask) else None)
+    embedding = Measured(
+        skip=frozenset({"width", "balance"} if mono else ()), tone_mask=mask if any(mask) else None
+    )
     targets = [Aim.at(embedding, c, FIT_RATE).target for c in reference_crops]
     target = {name: sum(t[name] for t in targets) / len(targets) for name in targets[0]}
     return Task(

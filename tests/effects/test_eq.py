@@ -52,8 +52,9 @@ def test_cuts_have_the_level_of_q_at_the_corner_and_fall_by_12_db_per_octave(q: 
     assert low[0] == pytest.approx(level_db, abs=0.05)
     assert high[0] == pytest.approx(level_db, abs=0.05)
     if q > 0.5:  # broad ones reach their slope further out
-        assert low[2] - low[1] == pytest.approx(12.0, abs=0.3)
-        assert high[1] - high[2] == pytest.approx(12.0, abs=0.3)
+        # 0.13 dB is Q = 2 three octaves out, 0.23 dB the bilinear transform
+        assert low[2] - low[1] == pytest.approx(12.0, abs=0.4)
+        assert high[1] - high[2] == pytest.approx(12.0, abs=0.4)
 
 
 def test_impulse_response_has_the_stated_magnitude() -> None:

@@ -92,7 +92,7 @@ def test_a_steady_tone_comes_out_at_the_ceiling() -> None:
 
 
 def test_gain_falls_in_a_ramp_within_the_look_ahead() -> None:
-    x = np.full((1, 4000), 0.5)
+    x = np.full((1, 4000), 0.4)
     x[0, 2000:] = 1.0
     gain = limit(x, ceiling_db=-6.0206)[0] / x[0]
     length = look_ahead(RATE)
@@ -144,7 +144,7 @@ def test_latency_is_the_look_ahead() -> None:
     assert np.flatnonzero(y[0]).tolist() == [98]
 
 
-@pytest.mark.parametrize("length", [50, 1500])
+@pytest.mark.parametrize("length", [24, 1500])
 def test_gradient_agrees_with_differences(length: int) -> None:
     rng = np.random.default_rng(length)
     x = torch.from_numpy(rng.standard_normal((2, 2, length))).requires_grad_()
@@ -154,6 +154,6 @@ def test_gradient_agrees_with_differences(length: int) -> None:
     ]
 
     def run(signal: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
-        return EFFECT.forward(signal, 8000.0, **dict(zip(EFFECT.defaults(), values, strict=True)))
+        return EFFECT.forward(signal, 2000.0, **dict(zip(EFFECT.defaults(), values, strict=True)))
 
     assert torch.autograd.gradcheck(run, (x, *knobs), atol=1e-7, rtol=1e-5, fast_mode=length > 100)

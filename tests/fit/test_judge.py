@@ -1,0 +1,53 @@
+"""The judge: laws of a distance, its closed form for Gaussians, blindness to pauses."""
+
+import numpy as np
+import pytest
+
+from fxstyle.fit.judge import crops_distance
+
+RATE = 44100
+
+
+def _noise(seed: int, seconds: float = 4.0, channels: int = 2) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal((channels, int(seconds * RATE)))
+
+
+def test_a_recording_is_at_no_distance_from_itself() -> None:
+    x = _noise(0)
+    assert crops_distance([x], [x], RATE) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_it_is_symmetric() -> None:
+    a, b = _noise(0), 0.3 * np.cumsum(_noise(1), axis=1) / 50
+    assert crops_distance([a], [b], RATE) == pytest.approx(crops_distance([b], [a], RATE), rel=1e-6)
+
+
+def test_a_change_of_level_is_its_own_size() -> None:
+    x = _noise(0)
+    # Levels move by 6 dB, their changes from frame to frame not at all: of the three blocks of
+    # dimensions (mid, side, change of the mid) two differ.
+    assert crops_distance([x], [2.0 * x], RATE) == pytest.approx(6.02 * np.sqrt(2 / 3), rel=0.02)
+
+
+def test_other_content_is_nearer_than_other_treatment() -> None:
+    x, y = _noise(0), _noise(7)
+    treated = np.tanh(8.0 * x) * 0.1
+    assert crops_distance([x], [y], RATE) < 0.3 * crops_distance([x], [treated], RATE)
+
+
+def test_pauses_are_content() -> None:
+    x = _noise(0)
+    with_pause = np.concatenate([x, np.zeros_like(x)], axis=1)
+    assert crops_distance([x], [with_pause], RATE) < 0.3
+
+
+def test_a_missing_side_is_not_compared() -> None:
+    mono = np.repeat(_noise(0, channels=1), 2, axis=0)
+    assert np.isfinite(crops_distance([mono], [_noise(1)], RATE))
+    assert crops_distance([mono], [mono[:1]], RATE) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_very_short_and_silent_passages_are_finite() -> None:
+    short = _noise(0, seconds=0.02)
+    assert np.isfinite(crops_distance([short], [_noise(1)], RATE))
+    assert np.isfinite(crops_distance([np.zeros((1, RATE))], [_noise(1)], RATE))

@@ -1,0 +1,68 @@
+"""Lock texts: what they mean, and what they say when they cannot be read."""
+
+import numpy as np
+import pytest
+
+from fxstyle.chain import Chain
+from fxstyle.errors import SettingError
+from fxstyle.fit.locks import Locks
+from fxstyle.fit.space import Space
+
+CHAIN = Chain.parse("eq,compressor,gain")
+
+
+def test_reads_each_form() -> None:
+    locks = Locks.parse(["compressor.ratio<=4", "compressor.ratio >= 2", "gain.gain_db=-3", "eq=off"], CHAIN)
+    assert locks.high == {"compressor.ratio": 4.0}
+    assert locks.low == {"compressor.ratio": 2.0}
+    assert locks.fixed == {"gain.gain_db": -3.0}
+    assert locks.off == {"eq"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("compressor.ratio", "cannot read the lock"),
+        ("compressor.ratio=four", "'four' is not a number"),
+        ("compressor.ratio=40", "outside 1..20"),
+        ("compressor.rato=4", "has no setting 'rato'; it has threshold_db"),
+        ("reverb=off", "no 'reverb'; it has eq, compressor, gain"),
+        ("eq=on", "can only be switched off: eq=off"),
+        ("compressor.ratio=nan", "outside"),
+    ],
+)
+def test_says_what_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        Locks.parse([text], CHAIN)
+
+
+def test_bounds_that_leave_nothing_are_refused() -> None:
+    with pytest.raises(SettingError, match="leave nothing for compressor.ratio: at least 5 and at most 2"):
+        Locks.parse(["compressor.ratio>=5", "compressor.ratio<=2"], CHAIN)
+
+
+def test_space_keeps_to_the_locks() -> None:
+    locks = Locks.parse(["compressor.ratio<=4", "gain.gain_db=-3", "eq=off"], CHAIN)
+    space = Space(CHAIN, locks)
+    assert [slot.name for slot in space.base] == ["compressor", "gain"]
+    assert "gain.gain_db" not in [knob.address for knob in space.knobs]
+
+    for u in (np.zeros(space.size), np.ones(space.size)):
+        settings = space.chain(u).settings()
+        assert settings["compressor.ratio"] <= 4.0
+        assert settings["gain.gain_db"] == -3.0
+    assert space.chain(np.ones(space.size)).settings()["compressor.ratio"] == pytest.approx(4.0)
+
+
+def test_a_bound_that_pins_a_knob_is_a_lock() -> None:
+    space = Space(CHAIN, Locks.parse(["compressor.ratio<=4", "compressor.ratio>=4"], CHAIN))
+    assert "compressor.ratio" not in [knob.address for knob in space.knobs]
+    assert space.base.settings()["compressor.ratio"] == 4.0
+
+
+def test_space_and_settings_are_inverse() -> None:
+    space = Space(CHAIN, Locks.parse([], CHAIN))
+    wanted = {"compressor.ratio": 2.5, "eq.peak3_db": -4.0, "eq.peak3_hz": 700.0, "gain.gain_db": 6.0}
+    found = space.chain(space.unit(wanted)).settings()
+    for address, value in wanted.items():
+        assert found[address] == pytest.approx(value, rel=1e-9)

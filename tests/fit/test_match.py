@@ -1,0 +1,140 @@
+"""The main job: known settings come back, the output is never worse unnoticed, runs repeat."""
+
+import numpy as np
+import pytest
+
+import fxstyle
+from fxstyle.audio import Audio
+from fxstyle.chain import Chain
+from fxstyle.errors import AudioError, MatchError, SettingError
+from fxstyle.fit.match import AMOUNTS, accept, match, problem
+from fxstyle.performance import perform
+from fxstyle.render import render
+
+RATE = 44100
+
+
+@pytest.fixture(scope="module")
+def dry() -> Audio:
+    return Audio(perform(8.0, RATE, song=0, seed=1), RATE)
+
+
+@pytest.fixture(scope="module")
+def other() -> Audio:
+    """The same band and song, another passage."""
+    return Audio(perform(8.0, RATE, song=0, seed=2), RATE)
+
+
+def _treated(audio: Audio, chain: str, **settings: float) -> Audio:
+    addressed = {k.replace("__", "."): v for k, v in settings.items()}
+    return audio.with_samples(render(Chain.parse(chain).with_settings(addressed), audio.samples, RATE))
+
+
+@pytest.fixture(scope="module")
+def found(dry: Audio, other: Audio) -> fxstyle.Match:
+    reference = _treated(
+        other, "eq,gain", eq__high_shelf_db=-10.0, eq__high_shelf_hz=3000.0, gain__gain_db=-6.0
+    )
+    return match(dry, reference, chain="eq,gain", quality="draft")
+
+
+def test_recovers_a_known_treatment_from_other_content(found: fxstyle.Match, dry: Audio) -> None:
+    from fxstyle.effects.eq import response_db
+
+    f = np.array([200.0, 1000.0, 8000.0, 12000.0])
+    slots = {slot.name: slot.settings for slot in found.chain}
+    got = response_db(f, RATE, slots["eq"]) + (slots["gain"]["gain_db"] if "gain" in slots else 0.0)
+    truth = Chain.parse("eq").with_settings({"eq.high_shelf_db": -10.0, "eq.high_shelf_hz": 3000.0})
+    want = response_db(f, RATE, truth.slots[0].settings) - 6.0
+    # Other content: a passage of the same band differs by some dB in each band.
+    assert np.abs(got - want).max() < 4.0
+    assert found.verdict.accepted
+    assert found.verdict.after < 0.8 * found.verdict.before
+
+
+def test_the_same_seed_gives_the_same_bits(dry: Audio, other: Audio) -> None:
+    runs = [match(dry, other, chain="eq,gain", quality="draft", seed=3) for _ in range(2)]
+    assert runs[0].chain.settings() == runs[1].chain.settings()
+    assert np.array_equal(runs[0].audio.samples, runs[1].audio.samples)
+
+
+def test_locks_hold(dry: Audio, other: Audio) -> None:
+    reference = _treated(other, "compressor", compressor__ratio=10.0, compressor__threshold_db=-40.0)
+    fitted = match(
+        dry, reference, chain="compressor,gain", lock=["compressor.ratio<=2"], quality="draft", amount=1.0
+    )
+    assert all(s.settings["ratio"] <= 2.0 for s in fitted.chain if s.name == "compressor")
+
+
+def test_keep_loudness_keeps_it(dry: Audio, other: Audio) -> None:
+    from fxstyle.loudness import measure_loudness
+
+    reference = other.with_samples(other.samples * np.float32(0.2))
+    fitted = match(dry, reference, chain="eq,gain", keep_loudness=True, quality="draft")
+    assert measure_loudness(fitted.audio).integrated_lufs == pytest.approx(
+        measure_loudness(dry).integrated_lufs, abs=0.1
+    )
+
+
+def test_a_match_that_gains_nothing_is_refused_in_words(dry: Audio) -> None:
+    """A chain that can only harm is not accepted, and the input comes back to the bit."""
+    task_problem = problem(dry, dry, chain="gain", quality="draft")
+    from fxstyle.fit.quality import QUALITIES
+    from fxstyle.fit.target import prepare
+
+    task = prepare(dry, (dry,), QUALITIES["draft"], keep_loudness=False)
+    harmful = Chain.parse("gain").with_settings({"gain.gain_db": -30.0})
+    chain, verdict = accept(harmful, task, 1.0)
+    assert task_problem.size == 1
+    assert not verdict.accepted
+    assert verdict.amount == 0.0
+    assert verdict.message.startswith("No gain")
+    assert np.array_equal(render(chain, dry.samples, RATE), dry.samples)
+
+
+def test_amounts_fall() -> None:
+    assert AMOUNTS[0] == 1.0
+    assert list(AMOUNTS) == sorted(AMOUNTS, reverse=True)
+
+
+def test_mono_and_many_channels_keep_their_number(dry: Audio, other: Audio) -> None:
+    for channels in (1, 5):
+        x = Audio(np.repeat(dry.samples[:1, : 3 * RATE], channels, axis=0), RATE)
+        fitted = match(x, other, chain="eq,gain", quality="draft")
+        assert fitted.audio.channels == channels
+
+
+def test_other_rates_are_kept(dry: Audio, other: Audio) -> None:
+    x = Audio(dry.samples[:, ::2], RATE // 2)
+    fitted = match(x, other, chain="gain", quality="draft")
+    assert fitted.audio.rate == RATE // 2
+    assert fitted.audio.frames == x.frames
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"quality": "superb"}, "quality 'superb' is unknown; choose draft, standard, best"),
+        ({"amount": 2.0}, "amount = 2 is outside 0..1"),
+        ({"chain": "eq,,gain"}, "has an empty place"),
+        ({"chain": "autotune"}, "no effect is called 'autotune'"),
+        ({"only": ["reverb"], "chain": "eq,gain"}, "has no 'reverb'"),
+        ({"chain": "gain", "lock": ["gain.gain_db=0"]}, "everything is locked"),
+    ],
+)
+def test_bad_options_are_named(dry: Audio, kwargs: dict, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        match(dry, dry, **kwargs)
+
+
+def test_bad_sound_is_named(dry: Audio) -> None:
+    silent = Audio(np.zeros((2, 2 * RATE), dtype=np.float32), RATE)
+    short = dry.with_samples(dry.samples[:, : RATE // 4])
+    with pytest.raises(MatchError, match="the input is silent"):
+        match(silent, dry)
+    with pytest.raises(MatchError, match="the reference is silent"):
+        match(dry, silent)
+    with pytest.raises(MatchError, match="the reference is 0.250 s long; at least 0.5 s"):
+        match(dry, short)
+    with pytest.raises(AudioError, match="nowhere.wav"):
+        match(dry, "nowhere.wav")
