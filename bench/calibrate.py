@@ -90,7 +90,8 @@ def main() -> None:
         matrices[name] = shrunken_covariance(stacked).astype(np.float32)
         spread = np.sqrt(np.diag(matrices[name]))
         print(
-            f"{name:10} {stacked.shape[0]:5} pairs {stacked.shape[1]:4} features  median spread {np.median(spread):.3g}"
+            f"{name:10} {stacked.shape[0]:5} pairs {stacked.shape[1]:4} features"
+            f"  median spread {np.median(spread):.3g}"
         )
     np.savez_compressed(OUT, **matrices)
     print(f"wrote {OUT} ({OUT.stat().st_size / 1024:.0f} KiB)")

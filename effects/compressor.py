@@ -155,9 +155,9 @@ def _run(x: Samples, p: Floats, last: Floats, y: Samples, kept: Floats) -> None:
     a, e, gain, scratch = _block(), _block(), _block(), _block()
     for begin in range(0, length, BLOCK):
         size = min(BLOCK, length - begin)
-        if begin // BLOCK < kept.shape[0]:
-            kept[begin // BLOCK] = last
         for c in range(channels):
+            if begin // BLOCK < kept.shape[0]:
+                kept[begin // BLOCK, c] = last[c]
             if c < lanes:
                 _rectify(x, begin, p[_LINK], c, a, size)
                 last[c] = _detect(a, e, p[_ATTACK], p[_RELEASE], last[c], size)

@@ -45,7 +45,7 @@ from torch.autograd.function import once_differentiable
 from fxstyle.convolve import LAGRANGE_TAPS, lagrange_split, lagrange_taps
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.units import amplitude_to_db, db_to_amplitude, ms_to_samples
+from fxstyle.units import amplitude_to_db, db_to_amplitude, ms_to_samples, power_to_db
 
 if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement
@@ -359,35 +359,29 @@ def _tail_s(settings: Mapping[str, float]) -> float:
     return time_s * (1.0 + max(room_db, 0.0) / loss_db)
 
 
-CLEARLY_STRONGER = 0.15
-"""Repeat strength by which a reference must exceed the source: rhythm alone makes repeats of such height."""
+CLEARLY_STRONGER = 0.1
+"""Repeat strength by which a reference must exceed the source; two dry recordings differ by as much."""
 
 QUIET_DB = -40.0
 """Level of the echoes where the reference shows none: low, but with a gradient."""
-
-MOST_FEEDBACK = 0.7
-"""Of a first guess; the fit may go higher."""
 
 
 def start(source: Measurement, reference: Measurement) -> dict[str, float]:
     """Guess time and level from the strongest repeat, if the reference's is clearly stronger.
 
-    One echo of relative level g repeats a signal with the normalised autocorrelation s = g/(1 + g^2)
-    at its lag; solved for g.
+    One echo of relative power e repeats an envelope with the normalised autocorrelation s = e/(1 + e^2)
+    at its lag; solved for e. How much of that is due to further echoes cannot be told: feedback = s.
     """
     settings = {p.name: p.default for p in (_TIME_MS, _FEEDBACK, _LEVEL_DB, _LOW_CUT_HZ, _HIGH_CUT_HZ)}
     strength = reference.echo_strength
     in_range = _TIME_MS.low <= reference.echo_ms <= _TIME_MS.high
     if not (in_range and strength > source.echo_strength + CLEARLY_STRONGER):
         return {**settings, "level_db": QUIET_DB}
-    level = (1.0 - math.sqrt(max(1.0 - 4.0 * strength**2, 0.0))) / (2.0 * strength)
-    level_db = min(float(amplitude_to_db(level)), 0.0)
-    return {
-        **settings,
-        "time_ms": reference.echo_ms,
-        "feedback": min(level, MOST_FEEDBACK),
-        "level_db": max(level_db, _LEVEL_DB.low),
-    }
+    single = min(strength, 0.5)  # one echo as loud as the sound itself repeats it no more than that
+    power = (1.0 - math.sqrt(1.0 - 4.0 * single**2)) / (2.0 * single)
+    level_db = max(float(power_to_db(power)), _LEVEL_DB.low)
+    feedback = min(strength, _FEEDBACK.high)
+    return {**settings, "time_ms": reference.echo_ms, "feedback": feedback, "level_db": level_db}
 
 
 EFFECT = Effect(

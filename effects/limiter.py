@@ -83,7 +83,8 @@ class LimiterState(NamedTuple):
 def _rest(length: int) -> tuple[Floats, Floats]:
     """Window and running values of a stream that asked for no reduction so far."""
     window = np.ones((4, length + 2))
-    window[_SUM_LEFT] = np.arange(length + 1, -1, -1)
+    for i in range(length + 2):
+        window[_SUM_LEFT, i] = length + 1 - i
     running = np.ones(3)
     running[_SUM] = 0.0
     return window, running
@@ -94,7 +95,8 @@ def _needed(x: Samples, p: Floats, r: Floats) -> None:
     """Fill r with the gain each sample needs; past the end of x none is needed."""
     channels, length = x.shape
     drive, ceiling = p[_DRIVE], p[_CEILING]
-    r[:] = 0.0
+    for n in range(r.shape[0]):
+        r[n] = 0.0
     for c in range(channels):
         for n in range(length):
             level = drive * abs(x[c, n])
@@ -230,7 +232,8 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, length: int, dx: Samples, d
     _gain(r, p[_RELEASE], window, running, 0, s, g)
     ddrive = dceiling = 0.0
     dg = g  # in place: each entry is read before its gradient takes its room
-    dg[:length] = 0.0
+    for n in range(length):
+        dg[n] = 0.0
     for n in range(x.shape[1]):
         gain, total = g[n + length], 0.0
         for c in range(x.shape[0]):

@@ -90,6 +90,14 @@ def _cascade(u: Floats, sos: Floats, size: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _copy(source: Floats, begin: int, target: Floats, to: int) -> None:
+    """Copy _HISTORY columns; a slice assignment would take numba seconds to compile."""
+    for i in range(source.shape[0]):
+        for k in range(_HISTORY):
+            target[i, to + k] = source[i, begin + k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _flush(values: Floats) -> None:
     """Set what is below TINY to zero, in place, so that no recursion crawls through denormals."""
     for i in range(values.shape[0]):
@@ -106,16 +114,16 @@ def _channel(x: Samples, sos: Floats, history: Floats, position: int, y: Samples
     done = 0
     while done < length:
         if done // BLOCK < kept.shape[0]:
-            kept[done // BLOCK] = history
+            _copy(history, 0, kept[done // BLOCK], 0)
         size = min(BLOCK - (position + done) % BLOCK, length - done)
-        u[:, :_HISTORY] = history
+        _copy(history, 0, u, 0)
         for n in range(size):
             u[0, n + _HISTORY] = x[done + n]
         _cascade(u, sos, size)
         for n in range(size):
             value = u[sections, n + _HISTORY]
             y[done + n] = value if abs(value) >= TINY else 0.0
-        history[:] = u[:, size : size + _HISTORY]
+        _copy(u, size, history, 0)
         done += size
         if (position + done) % BLOCK == 0:
             _flush(history)
@@ -131,11 +139,9 @@ def _render(x: Samples, sos: Floats, history: Floats, position: int, y: Samples)
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def _forward(x: Samples, sos: Floats, history: Floats, y: Samples, kept: Floats) -> None:
-    """Filter (batch, channel, time), row b by sos[b]; `history` is zero for each channel of each row."""
-    channels = x.shape[1]
-    for lane in prange(x.shape[0] * channels):
-        row, c = lane // channels, lane % channels
-        _channel(x[row, c], sos[row], history[row, c], 0, y[row, c], kept[row, c])
+    """Filter (lane, time), each lane by its own sos and from its own history."""
+    for lane in prange(x.shape[0]):
+        _channel(x[lane], sos[lane], history[lane], 0, y[lane], kept[lane])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -194,8 +200,8 @@ def _channel_adjoint(dy: Samples, x: Samples, sos: Floats, kept: Floats, dx: Sam
     for block in range(kept.shape[0] - 1, -1, -1):
         begin = block * BLOCK
         size = min(BLOCK, length - begin)
-        u[:, :_HISTORY] = kept[block]
-        v[:, size : size + _HISTORY] = future
+        _copy(kept[block], 0, u, 0)
+        _copy(future, 0, v, size)
         for n in range(size):
             u[0, n + _HISTORY] = x[begin + n]
             g[n] = dy[begin + n]
@@ -210,29 +216,27 @@ def _channel_adjoint(dy: Samples, x: Samples, sos: Floats, kept: Floats, dx: Sam
             dx[begin + n] = g[n]
         for s in range(sections):
             _correlate(v[s], u[s], u[s + 1], size, dsos[s])
-        future[:] = v[:, :_HISTORY]
+        _copy(v, 0, future, 0)
         _flush(future)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def _backward(dy: Samples, x: Samples, sos: Floats, kept: Floats, dx: Samples, dsos: Floats) -> None:
-    """Fill dx like x and dsos (batch, channel, section, 6) from dy; `kept` is from `_forward`."""
-    channels = x.shape[1]
-    for lane in prange(x.shape[0] * channels):
-        row, c = lane // channels, lane % channels
-        _channel_adjoint(dy[row, c], x[row, c], sos[row], kept[row, c], dx[row, c], dsos[row, c])
+    """Fill dx like x (lane, time) and dsos (lane, section, 6) from dy; `kept` is from `_forward`."""
+    for lane in prange(x.shape[0]):
+        _channel_adjoint(dy[lane], x[lane], sos[lane], kept[lane], dx[lane], dsos[lane])
 
 
 class _Sosfilt(torch.autograd.Function):
+    """x (lane, time), sos (lane, section, 6) -> y (lane, time)."""
+
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, sos: torch.Tensor) -> torch.Tensor:
         samples, coefficients = x.detach().contiguous(), sos.detach().contiguous()
-        batch, channels, length = samples.shape
+        lanes, length = samples.shape
         y = torch.empty_like(samples)
-        kept = torch.empty(
-            (batch, channels, -(-length // BLOCK), sos.shape[1] + 1, _HISTORY), dtype=torch.float64
-        )
-        history = np.zeros((batch, channels, sos.shape[1] + 1, _HISTORY))
+        history = np.zeros((lanes, sos.shape[1] + 1, _HISTORY))
+        kept = torch.empty((lanes, -(-length // BLOCK), *history.shape[1:]), dtype=torch.float64)
         _forward(samples.numpy(), coefficients.numpy(), history, y.numpy(), kept.numpy())
         ctx.save_for_backward(samples, coefficients, kept)
         return y
@@ -241,10 +245,9 @@ class _Sosfilt(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x, sos, kept = ctx.saved_tensors
-        dx = torch.empty_like(x)
-        dsos = torch.zeros((x.shape[0], x.shape[1], *sos.shape[1:]), dtype=torch.float64)
+        dx, dsos = torch.empty_like(x), torch.zeros_like(sos)
         _backward(dy.contiguous().numpy(), x.numpy(), sos.numpy(), kept.numpy(), dx.numpy(), dsos.numpy())
-        return dx, dsos.sum(dim=1)
+        return dx, dsos
 
 
 def sosfilt(x: torch.Tensor, sos: torch.Tensor) -> torch.Tensor:
@@ -269,7 +272,8 @@ def sosfilt(x: torch.Tensor, sos: torch.Tensor) -> torch.Tensor:
             "sosfilt needs x (batch, channel, time) and sos (batch, section, 6),"
             f" got {tuple(x.shape)} and {tuple(sos.shape)}"
         )
-    return _Sosfilt.apply(x, sos.to(torch.float64))  # type: ignore[no-any-return, no-untyped-call]
+    lanes = sos.to(torch.float64).repeat_interleave(x.shape[1], dim=0)
+    return _Sosfilt.apply(x.flatten(0, 1), lanes).reshape(x.shape)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class SosState(NamedTuple):

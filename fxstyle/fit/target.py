@@ -22,6 +22,10 @@ FIT_RATE = 44100
 SHORTEST_S = 0.5
 """Less sound than this has neither a spectrum nor dynamics."""
 
+LONGEST_S, EXCERPT_S = 120.0, 10.0
+"""Of a longer recording, so many seconds are looked at, in passages of EXCERPT_S spread over it: the
+memory of a fit does not grow with the length of the recordings beyond holding them."""
+
 REFERENCE_CROPS = 8
 """Up to so many crops of every reference: it is measured once, so more of it costs little."""
 
@@ -59,9 +63,18 @@ def _prepare(audio: Audio, what: str) -> Samples:
             f"the {what} is {audio.samples.shape[1] / audio.rate:.3f} s long; at least {SHORTEST_S} s"
             " are needed to hear its sound"
         )
-    at_rate = audio if audio.rate == FIT_RATE else resample(audio, FIT_RATE)
-    x = at_rate.samples
-    return x if x.shape[0] <= 2 else x.mean(axis=0, keepdims=True)
+    x = audio.samples if audio.channels <= 2 else audio.samples.mean(axis=0, keepdims=True)
+    short = Audio(_excerpt(x, audio.rate), audio.rate)
+    return (short if audio.rate == FIT_RATE else resample(short, FIT_RATE)).samples
+
+
+def _excerpt(x: Samples, rate: int) -> Samples:
+    """The recording itself, or salient passages of it where it is longer than LONGEST_S."""
+    size = int(EXCERPT_S * rate)
+    count = int(LONGEST_S / EXCERPT_S)
+    if x.shape[1] <= count * size:
+        return x
+    return np.concatenate([x[:, b : b + size] for b in salient(x, size, count)], axis=1)
 
 
 def _is_mono(x: Samples, measured: Measurement) -> bool:

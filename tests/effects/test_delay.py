@@ -164,11 +164,12 @@ def _measured(echo_ms, echo_strength):
 
 
 def test_start_takes_a_clear_echo_and_only_that():
-    none, weak, clear = _measured(0.0, 0.0), _measured(300.0, 0.1), _measured(420.0, 0.4)
+    none, weak, clear = _measured(0.0, 0.0), _measured(300.0, 0.08), _measured(420.0, 0.4)
     assert EFFECT.start(none, weak)["level_db"] == QUIET_DB
     assert EFFECT.start(clear, clear)["level_db"] == QUIET_DB
     guess = EFFECT.start(weak, clear)
     assert guess["time_ms"] == 420.0
-    # s = g/(1 + g^2) = .4 at g = .5
-    assert guess["feedback"] == pytest.approx(0.5)
-    assert guess["level_db"] == pytest.approx(20 * math.log10(0.5))
+    assert guess["feedback"] == 0.4
+    # s = e/(1 + e^2) = .4 at e = .5
+    assert guess["level_db"] == pytest.approx(10 * math.log10(0.5))
+    assert EFFECT.start(none, _measured(420.0, 1.0))["level_db"] == pytest.approx(0.0)
