@@ -180,7 +180,7 @@ def main(argv: list[str] | None = None) -> None:
     wanted = {m: options.quality if m in FITS else "" for m in methods}
     done = read_rows(path)
     if options.again:
-        done = [r for r in done if wanted.get(r.method) != r.quality]
+        done = [r for r in done if wanted.get(r.method) != r.quality or r.item >= options.items]
     # Written anew, lest the next row is glued to a line that was cut off.
     path.write_text("".join(json.dumps(asdict(r)) + "\n" for r in done), encoding="utf-8")
 

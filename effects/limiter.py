@@ -37,7 +37,7 @@ from numba import njit, prange
 
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.recurrence import TINY, Floats
+from fxstyle.recurrence import BLOCK, TINY, Floats
 from fxstyle.units import db_to_amplitude, ms_to_samples, time_constant
 
 Indices = npt.NDArray[np.int32]
@@ -154,11 +154,14 @@ def _apply(x: Samples, p: Floats, g: Floats, y: Samples) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_block(joined: Samples, p: Floats, window: Floats, running: Floats, position: int, y: Samples) -> int:
     """Limit a block: `joined` is the L samples before it and itself, y its shape; return the position."""
-    size = y.shape[1]
-    r, s, g = np.empty(size), np.empty(size), np.empty(size)
-    _needed(joined[:, joined.shape[1] - size :], p, r)
-    position = _gain(r, p[_RELEASE], window, running, position, s, g)
-    _apply(joined, p, g, y)
+    length = joined.shape[1] - y.shape[1]
+    r, s, g = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    for begin in range(0, y.shape[1], BLOCK):
+        end = min(begin + BLOCK, y.shape[1])
+        size = end - begin
+        _needed(joined[:, begin + length : end + length], p, r[:size])
+        position = _gain(r[:size], p[_RELEASE], window, running, position, s[:size], g[:size])
+        _apply(joined[:, begin:end], p, g[:size], y[:, begin:end])
     return position
 
 

@@ -296,6 +296,11 @@ def test_an_interrupted_run_goes_on_and_again_starts_anew(small_run: Any, tmp_pa
     assert len(small_run.calls) == 5
     assert len(small_run.read_rows(log)) == 4
 
+    # Items that are not asked for keep what they have.
+    small_run.main(["--items", "1", "--methods", "loudness", "--again"])
+    assert len(small_run.calls) == 6
+    assert len(small_run.read_rows(log)) == 4
+
 
 def test_a_failing_method_is_scored_as_do_nothing_and_named(
     small_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -123,7 +123,12 @@ def course(history: Sequence[CourseStep]) -> str:
     names = sorted(history[0].terms, key=lambda name: -history[0].terms[name])[:TERMS_SHOWN]
     steps = [float(step.step) for step in history]
     lines = [
-        Line(steps, [step.terms.get(name, float("nan")) for step in history], f"term{index}", name)
+        Line(
+            steps,
+            [step.terms.get(name, float("nan")) for step in history],
+            f"term{index}",
+            name.rpartition(".")[2],
+        )
         for index, name in enumerate(names)
     ]
     lines.append(Line(steps, [step.loss for step in history], "output", "loss"))
