@@ -25,6 +25,7 @@ from baselines import METHODS, Task
 from counterfx import RATE, Item, items
 
 from fxstyle.features.truth_distance import ld
+from fxstyle.memory import keep_large_blocks
 
 OUT = Path(__file__).parent / "out"
 NEEDS = {"matchering": "matchering", "cma": "cma"}
@@ -175,6 +176,7 @@ def main(argv: list[str] | None = None) -> None:
         methods.remove(method)
     logging.getLogger("matchering").setLevel(logging.ERROR)
 
+    keep_large_blocks()
     OUT.mkdir(exist_ok=True)
     path = OUT / f"match-seed{options.seed}.jsonl"
     wanted = {m: options.quality if m in FITS else "" for m in methods}

@@ -83,9 +83,11 @@ def demo(
     from fxstyle.chain import Chain
     from fxstyle.features.truth_distance import ld
     from fxstyle.files import write_text
+    from fxstyle.memory import keep_large_blocks
     from fxstyle.performance import perform
     from fxstyle.render import render_file
 
+    keep_large_blocks()
     treatment = Chain.parse(TREATMENT_CHAIN).with_settings(TREATMENT)
     with progress("demo") as advance:
         advance("two songs", 0.0)

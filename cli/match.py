@@ -82,6 +82,9 @@ def match(
         check_sound_output(output, input)
 
     import fxstyle
+    from fxstyle.memory import keep_large_blocks
+
+    keep_large_blocks()
 
     with progress("match") as advance, warnings_as_notes():
 

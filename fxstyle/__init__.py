@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement, measure
     from fxstyle.fit.match import Match, Progress, Verdict, match
     from fxstyle.presets import Preset
-    from fxstyle.render import render, render_file
+    from fxstyle.render import render_file
 
 __version__ = "0.1.0"
 
@@ -42,7 +42,6 @@ _HOMES = {
     "match": "fxstyle.fit.match",
     "measure": "fxstyle.features.measure",
     "read": "fxstyle.audio",
-    "render": "fxstyle.render",
     "render_file": "fxstyle.render",
     "write": "fxstyle.audio",
 }
@@ -65,7 +64,6 @@ __all__ = [
     "match",
     "measure",
     "read",
-    "render",
     "render_file",
     "write",
 ]

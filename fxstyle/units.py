@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -42,22 +42,24 @@ def _is_tensor(x: object) -> bool:
 
 def db_to_amplitude(gain_db: Number) -> Number:
     """Amplitude ratio of a level in dB: 10^(g/20)."""
-    return 10.0 ** (gain_db / 20.0)  # type: ignore[return-value]  # float ** array
+    level: Any = gain_db
+    return cast("Number", 10.0 ** (level / 20.0))
 
 
 def db_to_power(gain_db: Number) -> Number:
     """Power ratio of a level in dB: 10^(g/10)."""
-    return 10.0 ** (gain_db / 10.0)  # type: ignore[return-value]  # float ** array
+    level: Any = gain_db
+    return cast("Number", 10.0 ** (level / 10.0))
 
 
 def amplitude_to_db(amplitude: Number, floor_db: float = SILENCE_DB) -> Number:
     """Level in dB of an amplitude ratio, 20 log10 |a|, not below `floor_db`."""
-    return _log10_floor(abs(amplitude), 10.0 ** (floor_db / 20.0), 20.0)  # type: ignore[return-value]
+    return cast("Number", _log10_floor(abs(cast(Any, amplitude)), 10.0 ** (floor_db / 20.0), 20.0))
 
 
 def power_to_db(power: Number, floor_db: float = SILENCE_DB) -> Number:
     """Level in dB of a power ratio, 10 log10 p, not below `floor_db`."""
-    return _log10_floor(power, 10.0 ** (floor_db / 10.0), 10.0)  # type: ignore[return-value]
+    return cast("Number", _log10_floor(power, 10.0 ** (floor_db / 10.0), 10.0))
 
 
 def _log10_floor(x: Any, floor: float, scale: float) -> Any:
@@ -73,20 +75,7 @@ def time_constant(time_ms: Number, rate: float) -> Number:
 
     e[n] = c e[n-1] + (1 - c) x[n],  c = exp(-1000 / (rate * time_ms)).
     """
-    exponent = -1000.0 / (rate * time_ms)
+    exponent: Any = -1000.0 / (rate * cast(Any, time_ms))
     if _is_tensor(exponent):
-        return exponent.exp()  # type: ignore[union-attr, return-value]
-    return np.exp(exponent) if isinstance(exponent, np.ndarray) else math.exp(exponent)  # type: ignore[return-value, arg-type]
-
-
-def ms_to_samples(time_ms: Number, rate: float) -> Number:
-    """Samples (fractional) in `time_ms` at `rate` Hz."""
-    return time_ms * (rate / 1000.0)  # type: ignore[return-value]
-
-
-def octaves(low_hz: Number, high_hz: Number) -> Number:
-    """Distance from `low_hz` to `high_hz` in octaves."""
-    ratio = high_hz / low_hz
-    if _is_tensor(ratio):
-        return ratio.log2()  # type: ignore[union-attr, return-value]
-    return np.log2(ratio) if isinstance(ratio, np.ndarray) else math.log2(ratio)  # type: ignore[return-value, arg-type]
+        return cast("Number", exponent.exp())
+    return cast("Number", np.exp(exponent) if isinstance(exponent, np.ndarray) else math.exp(exponent))

@@ -137,7 +137,7 @@ def _echoes(envelope: torch.Tensor, crops: int, frame_s: float) -> torch.Tensor:
     size = 2 ** math.ceil(math.log2(2 * onset.shape[-1]))
     correlation = torch.fft.irfft(torch.fft.rfft(onset, size).abs().square(), size)
     correlation = correlation.reshape(-1, crops, size).sum(1)
-    normal = correlation / (correlation[:, :1] + 1e-6)
+    normal: torch.Tensor = correlation / (correlation[:, :1] + 1e-6)
     low, high = (round(lag / frame_s) for lag in ECHO_LAGS_S)
     return normal[:, low:high]
 

@@ -131,4 +131,4 @@ def _decay_s(level_db: Vector, frame_s: float) -> Vector:
     kernel = t / (t**2).sum()
     windows = np.lib.stride_tricks.sliding_window_view(level_db, length, axis=0)
     steep = np.quantile(windows @ kernel, DECAY_QUANTILE, axis=0)
-    return np.clip(-60.0 / np.minimum(steep, -1e-3), *DECAY_RANGE_S)
+    return np.asarray(np.clip(-60.0 / np.minimum(steep, -1e-3), *DECAY_RANGE_S))

@@ -49,34 +49,35 @@ def _window_levels(x: Samples, size: int, hop: int) -> npt.NDArray[np.float64]:
     return np.asarray(10.0 * np.log10((energy[begins + size] - energy[begins]) / size + 1e-12))
 
 
-def salient(x: Samples, size: int, count: int, taken: list[int] | None = None) -> list[int]:
-    """Begin of up to `count` windows of `size` samples that overlap neither each other nor `taken`.
+def salient(x: Samples, size: int, count: int) -> list[int]:
+    """Begin of up to `count` windows of `size` samples that do not overlap, in order.
 
-    Fewer than `count`, but at least one if there is room, where the rest of the recording is pauses.
+    Fewer than `count`, but at least one, where the rest of the recording is pauses.
     """
     hop = max(size // 8, 1)
     levels = _window_levels(x, size, hop)
     begins = np.arange(len(levels)) * hop
     sounding = levels > levels.max() - PAUSE_DB
     distance = np.abs(levels - np.quantile(levels[sounding], SALIENT_QUANTILE))
-    blocked = list(taken or [])
     chosen: list[int] = []
 
     def take(candidates: npt.NDArray[np.intp]) -> bool:
         for index in candidates[np.argsort(distance[candidates], kind="stable")]:
-            if all(abs(begins[index] - other) >= size for other in blocked):
-                blocked.append(int(begins[index]))
+            if all(abs(begins[index] - other) >= size for other in chosen):
                 chosen.append(int(begins[index]))
                 return True
         return False
 
-    everywhere = np.flatnonzero(sounding)
     for region in np.array_split(np.arange(len(levels)), count):
         take(region[sounding[region]])
-    while len(chosen) < count and take(everywhere):
+    while len(chosen) < count and take(np.flatnonzero(sounding)):
         pass
-    if not chosen:
-        take(np.arange(len(levels)))
+    # Salient windows can leave gaps shorter than a window; side by side, more may fit.
+    side_by_side = [
+        i * size for i in range(x.shape[1] // size) if sounding[min(i * size // hop, len(levels) - 1)]
+    ]
+    if len(chosen) < min(count, len(side_by_side)):
+        chosen = side_by_side[:count]
     return sorted(chosen)
 
 

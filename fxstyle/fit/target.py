@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import torch
 
 from fxstyle.audio import Audio, resample
 from fxstyle.embed.measured import ABSENT_DB, Measured
@@ -86,16 +88,18 @@ def _split(x: Samples, quality: Quality) -> tuple[Crops, Crops, bool]:
     wanted = quality.crops + quality.held_out
     size = min(int(quality.crop_s * FIT_RATE), x.shape[1] // wanted)
     preroll = int(PREROLL_S * FIT_RATE)
-    shortest = int(SHORTEST_S * FIT_RATE)
-    if size < shortest:
+    if size < int(SHORTEST_S * FIT_RATE):
         whole = cut(x, [0], x.shape[1], preroll)
         return whole, whole, False
-    fitted = salient(x, size, quality.crops)
-    unseen = salient(x, size, quality.held_out, fitted)
-    if not unseen:
-        # Greedy choices can leave gaps shorter than a crop: fall back on a plain division in time.
-        begins = [i * size for i in range(wanted)]
-        fitted, unseen = begins[: quality.crops], begins[quality.crops :]
+    begins = salient(x, size, wanted)
+    if len(begins) < 2:
+        crop = cut(x, begins, size, preroll)
+        return crop, crop, False
+    # Those held out lie between those fitted on, so that both hear the same song.
+    count = min(quality.held_out, len(begins) // 2)
+    middle = (len(begins) - count + 1) // 2
+    unseen = begins[middle : middle + count]
+    fitted = [begin for begin in begins if begin not in unseen]
     return cut(x, fitted, size, preroll), cut(x, unseen, size, preroll), True
 
 
@@ -127,7 +131,9 @@ def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_l
 
     fitted, held_out, unseen = _split(x, quality)
     if not unseen:
-        notes.append("the input is so short that the result is judged on the passage it was fitted on")
+        notes.append(
+            "there is so little sound in the input that it is judged on the passage it was fitted on"
+        )
     size = fitted.audio.shape[2] - fitted.preroll
     reference_crops = []
     for y in ys:
@@ -147,7 +153,7 @@ def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_l
         skip=frozenset({"width", "balance"} if mono else ()), tone_mask=mask if any(mask) else None
     )
     targets = [Aim.at(embedding, c, FIT_RATE).target for c in reference_crops]
-    target = {name: sum(t[name] for t in targets) / len(targets) for name in targets[0]}
+    target = {name: torch.stack([t[name] for t in targets]).mean(0) for name in targets[0]}
     return Task(
         crops=fitted,
         held_out=held_out,
@@ -183,4 +189,5 @@ def _mean(measured: Sequence[Measurement]) -> Measurement:
         name: float(np.mean([getattr(m, name) for m in measured])) for name in ("loudness_lufs", "crest_db")
     }
     echo = max(measured, key=lambda m: m.echo_strength)
-    return replace(first, **means, **numbers, echo_ms=echo.echo_ms, echo_strength=echo.echo_strength)
+    changed: dict[str, Any] = {**means, **numbers}
+    return replace(first, **changed, echo_ms=echo.echo_ms, echo_strength=echo.echo_strength)
