@@ -79,3 +79,8 @@ def time_constant(time_ms: Number, rate: float) -> Number:
     if _is_tensor(exponent):
         return cast("Number", exponent.exp())
     return cast("Number", np.exp(exponent) if isinstance(exponent, np.ndarray) else math.exp(exponent))
+
+
+def ms_to_samples(time_ms: Number, rate: float) -> Number:
+    """Samples (fractional) in `time_ms` at `rate` Hz."""
+    return cast("Number", cast(Any, time_ms) * (rate / 1000.0))

@@ -83,7 +83,7 @@ def _cloud(crops: list[Samples], rate: float, with_side: bool) -> Matrix:
         rows.append(np.concatenate([level[: delta.shape[0]], delta], axis=1))
     cloud = np.concatenate(rows)
     loudest = cloud[:, :MELS].max(axis=1)
-    return cloud[loudest >= np.quantile(loudest, 0.95) - GATE_DB]
+    return np.asarray(cloud[loudest >= np.quantile(loudest, 0.95) - GATE_DB])
 
 
 def _root(matrix: Matrix) -> Matrix:
