@@ -74,16 +74,18 @@ def _side_exists(x: Samples) -> bool:
 
 
 def _cloud(crops: list[Samples], rate: float, with_side: bool) -> Matrix:
-    rows = []
+    frames, loudest = [], []
     for crop in crops:
         parts = [crop.mean(axis=0)] + ([(crop[0] - crop[1]) / 2.0] if with_side else [])
         level = np.concatenate([_frames_db(p, rate) for p in parts], axis=1)
         lag = min(DELTA_FRAMES, level.shape[0] - 1)
-        delta = level[lag:, :MELS] - level[: level.shape[0] - lag, :MELS]
-        rows.append(np.concatenate([level[: delta.shape[0]], delta], axis=1))
-    cloud = np.concatenate(rows)
-    loudest = cloud[:, :MELS].max(axis=1)
-    return np.asarray(cloud[loudest >= np.quantile(loudest, 0.95) - GATE_DB])
+        before, after = level[: level.shape[0] - lag], level[lag:]
+        frames.append(np.concatenate([before, after[:, :MELS] - before[:, :MELS]], axis=1))
+        loudest.append(np.stack([before[:, :MELS].max(axis=1), after[:, :MELS].max(axis=1)]))
+    cloud, loud = np.concatenate(frames), np.concatenate(loudest, axis=1)
+    sounding = (loud >= np.quantile(loud[0], 0.95) - GATE_DB).all(axis=0)
+    # A click in silence has no two sounding frames in a row.
+    return np.asarray(cloud[sounding] if sounding.sum() > 1 else cloud)
 
 
 def _root(matrix: Matrix) -> Matrix:

@@ -35,7 +35,7 @@ def found(dry: Audio, other: Audio) -> fxstyle.Match:
     reference = _treated(
         other, "eq,gain", eq__high_shelf_db=-10.0, eq__high_shelf_hz=3000.0, gain__gain_db=-6.0
     )
-    return match(dry, reference, chain="eq,gain", quality="draft")
+    return match(dry, reference, chain="eq,gain", quality="standard")
 
 
 def test_recovers_a_known_treatment_from_other_content(found: fxstyle.Match, dry: Audio) -> None:
@@ -99,8 +99,8 @@ def test_amounts_fall() -> None:
 
 def test_mono_and_many_channels_keep_their_number(dry: Audio, other: Audio) -> None:
     for channels in (1, 5):
-        x = Audio(np.repeat(dry.samples[:1, : 3 * RATE], channels, axis=0), RATE)
-        fitted = match(x, other, chain="eq,gain", quality="draft")
+        x = Audio(np.repeat(dry.samples[:1, : 2 * RATE], channels, axis=0), RATE)
+        fitted = match(x, other, chain="width,gain", quality="draft")
         assert fitted.audio.channels == channels
 
 
