@@ -7,6 +7,7 @@ been parsed, so that help and mistakes answer at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from fxstyle.cli._output import printable
 from fxstyle.errors import FxstyleError, SettingError
 
 DONE, FAILED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes; PARTLY is for commands that take several files."""
 
 _COMMANDS = {
     "match": "Make INPUT sound like REFERENCE, and hand over the settings.",
@@ -28,6 +30,13 @@ _COMMANDS = {
     "effects": "List the effects with their settings, units, ranges and defaults.",
     "demo": "Run the main job on sound the program makes itself.",
 }
+
+_REMEDIES = {
+    errno.ENAMETOOLONG: "; choose a shorter name",
+    errno.EACCES: "; change its permissions or choose another",
+    errno.ENOSPC: "; free some space",
+}
+"""What to do about errors of the system that no command expects."""
 
 _EPILOGUE = """Examples:
 
@@ -77,11 +86,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("stopped; no file was left half written", INTERRUPTED)
     except BrokenPipeError:
-        # The reader, such as `head`, has seen enough. Python would complain once more at exit
-        # when it flushes stdout, unless that leads nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader, such as `head`, has seen enough.
+        _drop_stdout()
         return DONE
+    except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_stdout()
+        where = "the result cannot be printed" if error.filename is None else str(error.filename)
+        return _fail(f"{where}: {error.strerror or error}{_REMEDIES.get(error.errno or 0, '')}", FAILED)
     return code if isinstance(code, int) else DONE
+
+
+def _drop_stdout() -> None:
+    """Lead stdout nowhere, or Python would complain once more when it flushes it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -55,6 +56,9 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], *, force: boo
         if target in taken:
             raise SettingError(f"{path} is named as an output twice; give each its own name")
         taken.add(target)
+        # Python 3.14 calls an impossible name merely absent, and so would we until the very end.
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()
         check_writable(path, force=force)
 
 

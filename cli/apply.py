@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from fxstyle.cli import FAILED, PARTLY
 from fxstyle.cli._checks import (
     check_amount,
     check_inputs,
@@ -18,8 +19,6 @@ from fxstyle.cli._options import Flag, Output
 from fxstyle.cli._output import emit, emit_json, remark
 from fxstyle.cli._render import as_json, in_words, render_shown
 from fxstyle.errors import FxstyleError, SettingError
-
-FAILED, PARTLY = 1, 3
 
 
 def apply(

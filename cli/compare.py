@@ -42,15 +42,12 @@ def compare(a: Path, b: Path, /, *, truth: Flag = False, json: Flag = False) -> 
     """
     check_inputs([a, b])
 
-    from fxstyle.audio import read, resample
+    from fxstyle.audio import read
     from fxstyle.report.summary import ROWS, shown_number, summarise
 
     with warnings_as_notes():
         first, second = read(a), read(b)
     notes = notes_of(first, second)
-    if first.rate != second.rate:
-        notes.append(f"{b.name} was resampled from {second.rate} to {first.rate} Hz")
-        second = resample(second, first.rate)
     pair = summarise(first, str(a)), summarise(second, str(b))
     apart_db = _judge_distance_db(first, second)
     ld = _truth_distance(first, second, (a, b), notes) if truth else None
@@ -127,8 +124,12 @@ def _octave_rows(a: Summary, b: Summary) -> list[tuple[str, str, str]]:
 
 
 def _truth_distance(first: Audio, second: Audio, names: tuple[Path, Path], notes: list[str]) -> float:
+    from fxstyle.audio import resample
     from fxstyle.features.truth_distance import ld
 
+    if first.rate != second.rate:
+        notes.append(f"Ld: {names[1].name} was resampled from {second.rate} to {first.rate} Hz")
+        second = resample(second, first.rate)
     a, b = first.samples, second.samples
     if a.shape[0] != b.shape[0]:
         raise AudioError(

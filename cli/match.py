@@ -82,6 +82,7 @@ def match(
         check_sound_output(output, input)
 
     import fxstyle
+    from fxstyle.files import write_text
     from fxstyle.memory import keep_large_blocks
 
     keep_large_blocks()
@@ -105,15 +106,18 @@ def match(
             progress=tell,
         )
     settings = with_file_hashes(found.preset, input, reference)
+    # All that can go wrong in thought goes wrong before anything is written; then the recording, the
+    # one that may not fit on the disk, comes first.
+    texts: list[tuple[Path, str]] = []
+    if preset is not None:
+        texts.append((preset, settings.to_json()))
+    if report is not None:
+        texts.append((report, found.report()))
     rendered = None
     if output is not None:
         rendered = render_shown(found.chain, input, output, tail=tail_s, force=force, label="write")
-    if preset is not None:
-        settings.save(preset, force=force)
-    if report is not None:
-        from fxstyle.files import write_text
-
-        write_text(report, found.report(), force=force)
+    for path, text in texts:
+        write_text(path, text, force=force)
 
     notes = [
         *notes_of(found.source, *found.references),

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from fxstyle.chain import Chain, Slot
     from fxstyle.errors import AudioError, FxstyleError, MatchError, PresetError, SettingError
     from fxstyle.features.measure import Measurement, measure
-    from fxstyle.fit.match import Match, Progress, Verdict, match
+    from fxstyle.fit.acceptance import Verdict
+    from fxstyle.fit.match import Match, Progress, match
     from fxstyle.presets import Preset
     from fxstyle.render import render_file
 
@@ -38,7 +39,7 @@ _HOMES = {
     "Progress": "fxstyle.fit.match",
     "SettingError": "fxstyle.errors",
     "Slot": "fxstyle.chain",
-    "Verdict": "fxstyle.fit.match",
+    "Verdict": "fxstyle.fit.acceptance",
     "match": "fxstyle.fit.match",
     "measure": "fxstyle.features.measure",
     "read": "fxstyle.audio",

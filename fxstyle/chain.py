@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 AMOUNT = Param("amount", "", 0.0, 1.0, default=1.0, help="share of the effect in the output: 0 none, 1 all")
 
+MOST_SLOTS = 64
+"""More effects in a row than anyone has use for are a mistake or an attack."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -55,6 +58,8 @@ class Chain:
     slots: tuple[Slot, ...] = ()
 
     def __post_init__(self) -> None:
+        if len(self.slots) > MOST_SLOTS:
+            raise SettingError(f"a chain of {len(self.slots)} effects is too long; the most is {MOST_SLOTS}")
         taken: set[str] = set()
         slots = []
         for slot in self.slots:

@@ -138,6 +138,7 @@ class Writer:
         if self._bits is not None and self._bits <= _DITHER_BITS:
             self._dither = np.random.PCG64(_DITHER_SEED)
         self._temporary: Path | None = None
+        self._handle: int | None = None
         self._file: NoSeek | None = None
         self.check_target()
 
@@ -157,12 +158,12 @@ class Writer:
     def __enter__(self) -> Self:
         temporary = self.path.parent / f".fxstyle-{secrets.token_hex(6)}.part"
         try:
-            handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            self._handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         except OSError as error:
             raise self._failure(error) from error
         self._temporary = temporary
         try:
-            self._open(handle)
+            self._open(self._handle)
         except BaseException as error:
             self.discard()
             if isinstance(error, (OSError, RuntimeError)):
@@ -187,7 +188,8 @@ class Writer:
             self.channels,
             self.subtype,
             format=self.container.format,
-            closefd=True,
+            # libsndfile closes it on some failures to open and not on others; here it is always ours
+            closefd=False,
             **options,
         )
         if self.container.name != "MP3":
@@ -245,6 +247,10 @@ class Writer:
             with contextlib.suppress(OSError, RuntimeError):  # it is thrown away all the same
                 self._file.close()
             self._file = None
+        if self._handle is not None:
+            handle, self._handle = self._handle, None
+            with contextlib.suppress(OSError):
+                os.close(handle)
         if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
             self._temporary = None
@@ -266,15 +272,14 @@ class Writer:
     def _commit(self) -> None:
         assert self._file is not None
         assert self._temporary is not None
+        assert self._handle is not None
         file, self._file = self._file, None
         file.close()
-        handle = os.open(self._temporary, os.O_RDWR)
-        try:
-            if self.container.lossy:
-                _require_room(handle)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        if self.container.lossy:
+            _require_room(self._handle)
+        os.fsync(self._handle)
+        handle, self._handle = self._handle, None
+        os.close(handle)
         if not self.frames:
             raise AudioError(f"cannot write {self.path}: there is no sound in it, not one sample")
         # last bytes, or a header written last, that a full disk did not take are found missing here

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fxstyle import effects
-from fxstyle.chain import AMOUNT, Chain, Slot
+from fxstyle.chain import AMOUNT, MOST_SLOTS, Chain, Slot
 from fxstyle.effect import Effect
 from fxstyle.errors import FxstyleError, PresetError, SettingError
 from fxstyle.files import write_text
@@ -34,9 +34,6 @@ from fxstyle.presets._text import address, parse_json, read_json, shown
 
 FORMAT = "fxstyle-preset"
 VERSION = 1
-
-MAX_SLOTS = 64
-"""No chain that a person can follow is longer, and each slot costs time and memory to render."""
 
 MAX_NAME = 200
 MAX_TEXT = 4000
@@ -173,7 +170,7 @@ class Preset(_Record):
     version: Literal[1] = 1
     name: Name = ""
     description: Text = ""
-    places: Annotated[tuple[Place, ...], Field(strict=False, max_length=MAX_SLOTS)] = Field(
+    places: Annotated[tuple[Place, ...], Field(strict=False, max_length=MOST_SLOTS)] = Field(
         alias="chain", description="effects in the order the sound passes them"
     )
     provenance: Provenance = Provenance()

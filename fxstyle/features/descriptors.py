@@ -134,11 +134,12 @@ def _echoes(envelope: torch.Tensor, crops: int, frame_s: float) -> torch.Tensor:
     """Autocorrelation of the onset envelope (row, frame) -> (candidate, lag)."""
     onset = (envelope[:, 1:] - envelope[:, :-1]).relu()
     onset = onset - onset.mean(-1, keepdim=True)
-    size = 2 ** math.ceil(math.log2(2 * onset.shape[-1]))
+    low, high = (round(lag / frame_s) for lag in ECHO_LAGS_S)
+    # Zeros up to the largest lag keep the correlation from wrapping around.
+    size = 2 ** math.ceil(math.log2(onset.shape[-1] + max(high, onset.shape[-1])))
     correlation = torch.fft.irfft(torch.fft.rfft(onset, size).abs().square(), size)
     correlation = correlation.reshape(-1, crops, size).sum(1)
     normal: torch.Tensor = correlation / (correlation[:, :1] + 1e-6)
-    low, high = (round(lag / frame_s) for lag in ECHO_LAGS_S)
     return normal[:, low:high]
 
 

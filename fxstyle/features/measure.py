@@ -108,7 +108,7 @@ def measure(samples: npt.NDArray[np.floating[Any]], rate: float) -> Measurement:
         crest_db=_crest_db(mid, rate),
         decay_hz=centres_hz(OCTAVES, 1),
         decay_s=_decay_s(octave_db, frame_ms / 1000.0),
-        echo_ms=ECHO_LAGS_S[0] * 1000.0 + peak_lag * frame_ms,
+        echo_ms=(round(ECHO_LAGS_S[0] * 1000.0 / frame_ms) + peak_lag) * frame_ms,
         echo_strength=float(max(echoes[peak_lag], 0.0)),
     )
 

@@ -44,9 +44,15 @@ class Crops:
 
 
 def _window_levels(x: Samples, size: int, hop: int) -> npt.NDArray[np.float64]:
-    energy = np.concatenate([[0.0], np.cumsum((x.astype(np.float64) ** 2).mean(axis=0))])
-    begins = np.arange(0, x.shape[1] - size + 1, hop)
-    return np.asarray(10.0 * np.log10((energy[begins + size] - energy[begins]) / size + 1e-12))
+    # Energy per hop, channel by channel: no copy of a long recording is made.
+    count = (x.shape[1] - size) // hop + 1
+    hops = (count - 1) + -(-size // hop)
+    energy = np.zeros(hops)
+    for index in range(hops):
+        block = x[:, index * hop : min((index + 1) * hop, x.shape[1])]
+        energy[index] = float(np.square(block, dtype=np.float64).sum()) / x.shape[0]
+    windows = np.lib.stride_tricks.sliding_window_view(energy, -(-size // hop)).sum(axis=1)
+    return np.asarray(10.0 * np.log10(windows / size + 1e-12))
 
 
 def salient(x: Samples, size: int, count: int) -> list[int]:

@@ -31,7 +31,7 @@ GATE_DB = 40.0
 """Frames this far below the loud ones are pauses: their number is content."""
 
 MONO_DB = -50.0
-"""A side channel this far below the mid is taken for none."""
+"""A side channel this far below the mid is taken for none, and no side is read as lower than that."""
 
 Matrix = npt.NDArray[np.float64]
 Samples = npt.NDArray[np.floating[Any]]
@@ -76,8 +76,10 @@ def _side_exists(x: Samples) -> bool:
 def _cloud(crops: list[Samples], rate: float, with_side: bool) -> Matrix:
     frames, loudest = [], []
     for crop in crops:
-        parts = [crop.mean(axis=0)] + ([(crop[0] - crop[1]) / 2.0] if with_side else [])
-        level = np.concatenate([_frames_db(p, rate) for p in parts], axis=1)
+        level = _frames_db(crop.mean(axis=0), rate)
+        if with_side:
+            side = _frames_db((crop[0] - crop[1]) / 2.0, rate)
+            level = np.concatenate([level, np.maximum(side, level + MONO_DB)], axis=1)
         lag = min(DELTA_FRAMES, level.shape[0] - 1)
         before, after = level[: level.shape[0] - lag], level[lag:]
         frames.append(np.concatenate([before, after[:, :MELS] - before[:, :MELS]], axis=1))
@@ -93,9 +95,21 @@ def _root(matrix: Matrix) -> Matrix:
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
 
 
-def crops_distance(a: list[Samples], b: list[Samples], rate: float) -> float:
-    """Distance in dB between two recordings given as passages (channel, time) each, at one rate."""
-    with_side = all(_side_exists(x) for x in (np.concatenate(a, axis=1), np.concatenate(b, axis=1)))
+def have_side(*recordings: list[Samples]) -> bool:
+    """Whether all recordings, given as passages (channel, time), are stereo to the ear."""
+    return all(_side_exists(np.concatenate(passages, axis=1)) for passages in recordings)
+
+
+def crops_distance(
+    a: list[Samples], b: list[Samples], rate: float, *, with_side: bool | None = None
+) -> float:
+    """Distance in dB between two recordings given as passages (channel, time) each, at one rate.
+
+    `with_side` says whether the side is compared, by default where both have one. Distances are only
+    comparable with the same choice: a side that has vanished must count as lost, not as not compared.
+    """
+    if with_side is None:
+        with_side = have_side(a, b)
     clouds = [_cloud(crops, rate, with_side) for crops in (a, b)]
     means = [c.mean(axis=0) for c in clouds]
     covariances = [np.cov(c, rowvar=False) if len(c) > 1 else np.zeros((c.shape[1],) * 2) for c in clouds]

@@ -59,11 +59,19 @@ class Locks:
                     " without the unit"
                 ) from None
             number = param.check(number, address.rpartition(".")[0])
-            {"=": fixed, "<=": high, ">=": low}[sign][address] = number
+            if address.endswith(".amount") and sign != "=":
+                raise SettingError(f"lock {text!r}: an amount is not fitted; give it with {address}=NUMBER")
+            side = {"=": fixed, "<=": high, ">=": low}[sign]
+            if address in side:
+                raise SettingError(f"lock {text!r}: {address} already has {sign}{side[address]:g}; give one")
+            side[address] = number
         for address in low.keys() & high.keys():
             if low[address] > high[address]:
                 raise SettingError(
                     f"locks leave nothing for {address}:"
                     f" at least {low[address]:g} and at most {high[address]:g}"
                 )
+        for address, number in fixed.items():
+            if not low.get(address, number) <= number <= high.get(address, number):
+                raise SettingError(f"locks contradict each other: {address}={number:g} is outside its bounds")
         return cls(fixed, low, high, frozenset(off))

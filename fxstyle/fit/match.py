@@ -19,32 +19,21 @@ import numpy as np
 import torch
 
 from fxstyle.audio import Audio, read
-from fxstyle.chain import Chain, Slot
+from fxstyle.chain import Chain
 from fxstyle.effects import DEFAULT_CHAIN
 from fxstyle.errors import MatchError, SettingError
 from fxstyle.features.measure import Measurement
-from fxstyle.fit.judge import crops_distance
+from fxstyle.fit.acceptance import Judge, Verdict, accept, at_loudness_of, prune, select
 from fxstyle.fit.locks import Locks
 from fxstyle.fit.objective import Objective
 from fxstyle.fit.quality import QUALITIES, QualityName
-from fxstyle.fit.search import Found, Step, adam, starts
+from fxstyle.fit.search import Step, adam, starts
 from fxstyle.fit.space import Space, Vector
 from fxstyle.fit.target import FIT_RATE, Task, prepare
-from fxstyle.loudness import measure_loudness
 from fxstyle.render import render
-from fxstyle.units import amplitude_to_db, db_to_amplitude
 
 if TYPE_CHECKING:
     from fxstyle.presets import Preset
-
-PRUNE_SHARE = 0.01
-"""A slot goes if the fit without it is worse by less than this share of what the whole chain gained."""
-
-AMOUNTS = (1.0, 0.75, 0.5, 0.25)
-"""Shares of the fitted chain offered to the judge, first come first served."""
-
-CLEARLY = 0.98
-"""An output must be nearer than the input by at least 2 %: less is within the judge's own noise."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +43,6 @@ class Progress:
     stage: str
     fraction: float
     loss: float | None = None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the judge said.
-
-    Attributes
-    ----------
-    before, after: distance of the input and of the output from the reference, on unseen passages, in dB.
-    accepted: whether the output is nearer to the reference than the input was.
-    amount: share of the fitted chain that was kept; 0 if none.
-    message: the same in words.
-    """
-
-    before: float
-    after: float
-    accepted: bool
-    amount: float
-    message: str
 
 
 @dataclass(frozen=True)
@@ -215,6 +185,8 @@ def match(
     tell = progress or (lambda _: None)
     if quality not in QUALITIES:
         raise SettingError(f"quality {quality!r} is unknown; choose {', '.join(QUALITIES)}")
+    if seed < 0:
+        raise SettingError(f"seed = {seed} is negative; choose a whole number from 0")
     if not 0.0 <= amount <= 1.0:
         raise SettingError(f"amount = {amount:g} is outside 0..1; 0 changes nothing, 1 is the whole match")
     whole = build_chain(chain, only)
@@ -244,13 +216,17 @@ def match(
     )
     tell(Progress("select", 0.87, float(found.losses[0])))
     best = select(unseen, found)
-    fitted, pruned = prune(space.chain(best), task, objective, keep_level=keep_loudness)
+    decided = {address.partition(".")[0] for address in locks.fixed}
+    levels = {slot.name for slot in whole if keep_loudness and slot.effect.level_knob is not None}
+    fitted, pruned = prune(space.chain(best), task, objective, keep=decided | levels)
     tell(Progress("judge", 0.95, None))
-    final, verdict = accept(fitted, task, amount)
+    judge = Judge(task, loaded.rate)
+    final, verdict = accept(fitted, judge, amount)
     notes = task.notes
     if keep_loudness and verdict.amount > 0.0:
-        final, note = at_loudness_of(loaded, final)
+        final, note = at_loudness_of(loaded, final, locks)
         notes += note
+        verdict = judge.again(verdict, final)
     tell(Progress("done", 1.0, None))
     return Match(
         chain=final,
@@ -266,93 +242,3 @@ def match(
         seed=seed,
         seconds=time.perf_counter() - began,
     )
-
-
-@torch.no_grad()
-def select(unseen: Objective, found: Found) -> Vector:
-    """Return the survivor (N,) that does best on passages no candidate was fitted on."""
-    losses, _ = unseen(torch.from_numpy(found.positions))
-    return np.asarray(found.positions[int(losses.nan_to_num(float("inf")).argmin())])
-
-
-@torch.no_grad()
-def _process(chain: Chain, crops: torch.Tensor) -> torch.Tensor:
-    return chain.forward(crops, FIT_RATE)
-
-
-def prune(
-    chain: Chain, task: Task, objective: Objective, *, keep_level: bool
-) -> tuple[Chain, tuple[str, ...]]:
-    """Drop, from the end, every slot whose absence costs less than PRUNE_SHARE of the chain's gain.
-
-    With `keep_level`, slots that have a level knob stay, to set the loudness with.
-    """
-    crops = task.crops.audio
-    loss = objective.of_audio(_process(chain, crops))
-    gained = objective.of_audio(crops) - loss
-    allowed = PRUNE_SHARE * max(gained, 0.0)
-    dropped: list[str] = []
-    for slot in reversed(chain.slots):
-        if len(chain) == 1:
-            break
-        if keep_level and slot.effect.level_knob is not None:
-            continue
-        shorter = chain.without(slot.name)
-        without = objective.of_audio(_process(shorter, crops))
-        if without <= loss + allowed:
-            chain, loss = shorter, min(without, loss)
-            dropped.append(slot.name)
-    return chain, tuple(dropped)
-
-
-def accept(chain: Chain, task: Task, amount: float) -> tuple[Chain, Verdict]:
-    """Let the judge decide on unseen passages: the whole chain, less of it, or none."""
-    crops = task.held_out
-    reference = task.reference_held_out
-
-    def distance(candidate: Chain) -> float:
-        y = _process(candidate, crops.audio)[..., crops.preroll :].numpy()
-        if not np.isfinite(y).all():
-            return float("inf")
-        return crops_distance(list(y), reference, FIT_RATE)
-
-    before = distance(Chain())
-    for share in AMOUNTS:
-        candidate = chain.scaled(share * amount) if share * amount < 1.0 else chain
-        after = distance(candidate)
-        if after <= CLEARLY * before or amount == 0.0:
-            return candidate, Verdict(
-                before, after, amount > 0.0, share * amount, _words(before, after, share)
-            )
-    unchanged = Chain(tuple(Slot(s.effect, s.settings, s.amount, bypass=True, name=s.name) for s in chain))
-    message = (
-        f"No gain: nothing fitted here brings the input nearer to the reference than it is ({before:.1f} dB)."
-        " The input is handed back unchanged; the fitted settings are in the preset, bypassed."
-    )
-    return unchanged, Verdict(before, before, False, 0.0, message)
-
-
-def at_loudness_of(source: Audio, chain: Chain) -> tuple[Chain, tuple[str, ...]]:
-    """Turn the last level knob of `chain` until the output is as loud as `source`."""
-    output = source.with_samples(render(chain, source.samples, source.rate))
-    missing_db = measure_loudness(source).integrated_lufs - measure_loudness(output).integrated_lufs
-    slot = next((s for s in reversed(chain.slots) if s.effect.level_knob is not None and s.active), None)
-    if slot is None or slot.effect.level_knob is None:
-        return chain, (
-            f"the output is {-missing_db:+.1f} LU from the input's loudness: the chain has no level knob"
-            " to keep it with; add gain at its end",
-        )
-    # 1 + a (g - 1) is what the slot scales by now; the same scale and more, at amount 1:
-    param = slot.effect.param(slot.effect.level_knob)
-    scale = 1.0 + slot.amount * (db_to_amplitude(slot.settings[param.name]) - 1.0)
-    level_db = min(max(amplitude_to_db(scale) + missing_db, param.low), param.high)
-    return chain.with_settings({f"{slot.name}.{param.name}": level_db, f"{slot.name}.amount": 1.0}), ()
-
-
-def _words(before: float, after: float, share: float) -> str:
-    nearer = 100.0 * (1.0 - after / before) if before > 0.0 else 0.0
-    text = (
-        f"{nearer:.0f} % nearer to the reference"
-        f" ({before:.1f} -> {after:.1f} dB on passages not used in the fit)"
-    )
-    return text + ("." if share == 1.0 else f", with the effects turned back to {100 * share:.0f} %.")

@@ -52,7 +52,8 @@ class Space:
                 if high - low > 0.0:
                     knobs.append(Knob(address, param, low, high))
                 else:
-                    self.base = self.base.with_settings({address: locks.low[address]})
+                    pinned = locks.low.get(address, locks.high.get(address, param.default))
+                    self.base = self.base.with_settings({address: pinned})
         self.knobs = tuple(knobs)
         self._low = torch.tensor([k.low for k in knobs], dtype=torch.float64)
         self.spread = torch.tensor([k.param.spread / (k.high - k.low) for k in knobs], dtype=torch.float64)

@@ -44,9 +44,10 @@ class Task:
     Attributes
     ----------
     crops, held_out: passages of the input to fit on, and others to select and judge on.
-    reference_held_out: passages (channel, time) of the reference for the judge.
+    reference_held_out: passages (channel, time) of the reference, as the judge compares them.
     aims: where to arrive.
     source, reference: measurements for the closed-form starts.
+    unseen: whether `held_out` was really kept from the fit.
     notes: what the user should know, in plain words.
     """
 
@@ -56,6 +57,7 @@ class Task:
     aims: tuple[Aim, ...]
     source: Measurement
     reference: Measurement
+    unseen: bool
     notes: tuple[str, ...]
 
 
@@ -81,6 +83,10 @@ def _excerpt(x: Samples, rate: int) -> Samples:
 
 def _is_mono(x: Samples, measured: Measurement) -> bool:
     return x.shape[0] == 1 or float(measured.side_db.max()) < float(measured.mid_db.max()) + MONO_SIDE_DB
+
+
+def _silent(what: str, measured: Measurement, remedy: str) -> str:
+    return f"the {what} is silent ({measured.loudness_lufs:.0f} LUFS; below {SILENT_LUFS:.0f}): {remedy}"
 
 
 def _split(x: Samples, quality: Quality) -> tuple[Crops, Crops, bool]:
@@ -110,12 +116,14 @@ def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_l
     ys = [_prepare(r, "reference") for r in references]
     source_measured = measure(x, FIT_RATE)
     if source_measured.loudness_lufs < SILENT_LUFS:
-        raise MatchError("the input is silent: there is nothing to match; choose a passage with sound")
+        raise MatchError(
+            _silent("input", source_measured, "there is nothing to match; choose a passage with sound")
+        )
     measured = []
     for i, y in enumerate(ys):
         m = measure(y, FIT_RATE)
         if m.loudness_lufs < SILENT_LUFS:
-            raise MatchError("the reference is silent: there is no sound to aim at; choose another")
+            raise MatchError(_silent("reference", m, "there is no sound to aim at; choose another"))
         if keep_loudness:
             ys[i] = y * np.float32(db_to_amplitude(source_measured.loudness_lufs - m.loudness_lufs))
             m = measure(ys[i], FIT_RATE)
@@ -123,8 +131,10 @@ def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_l
 
     mono = x.shape[0] == 1 or any(_is_mono(y, m) for y, m in zip(ys, measured, strict=True))
     if x.shape[0] == 2 and mono:
-        notes.append("the reference is mono: it says nothing about width, so width is left as it is")
-    if x.shape[0] == 1 and any(y.shape[0] == 2 for y in ys):
+        notes.append("the reference is mono: it says nothing about width, so none was aimed at")
+    if source.channels > 2:
+        notes.append(f"the input's {source.channels} channels were fitted by their mean; each is rendered")
+    elif x.shape[0] == 1 and any(y.shape[0] == 2 for y in ys):
         notes.append("the input is mono: the reference's width cannot be given to it")
     channels = x.shape[0]
     ys = [_with_channels(y, channels) for y in ys]
@@ -139,7 +149,7 @@ def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_l
     for y in ys:
         reference_size = min(size, y.shape[1])
         count = max(min(REFERENCE_CROPS, y.shape[1] // reference_size), 1)
-        begins = salient(y, reference_size, count) or [0]
+        begins = salient(y, reference_size, count)
         reference_crops.append(cut(y, begins, reference_size, 0))
 
     reference_measured = _mean(measured)
@@ -161,6 +171,7 @@ def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_l
         aims=(Aim(embedding, target),),
         source=source_measured,
         reference=_as_wide_as(reference_measured, source_measured) if mono else reference_measured,
+        unseen=unseen,
         notes=tuple(notes),
     )
 

@@ -15,7 +15,8 @@ from fxstyle.report.summary import ROWS, Summary, mean, shown_number, summarise
 from fxstyle.report.svg import text_of
 
 if TYPE_CHECKING:
-    from fxstyle.fit.match import Match, Verdict
+    from fxstyle.fit.acceptance import Verdict
+    from fxstyle.fit.match import Match
     from fxstyle.presets import Preset
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"

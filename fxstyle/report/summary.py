@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fxstyle.audio import Audio
+from fxstyle.audio import Audio, resample
 from fxstyle.errors import AudioError
 from fxstyle.features.measure import LEVEL_QUANTILES, measure
 from fxstyle.loudness import measure_loudness
@@ -19,6 +19,9 @@ Vector = npt.NDArray[np.floating[Any]]
 
 SHORTEST_S = 0.5
 """Less sound than this has neither a spectrum nor dynamics."""
+
+MEASURE_RATE = 44100
+"""Hz. The frames of `measure` are counted in samples: at one rate, recordings of any rate compare."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Summary:
     spread_db: 95th minus 10th percentile of the 50 ms levels: how much the level moves.
     width_db: power of side over mid, all bands together; -120 for mono.
     tilt_db: slope of the mid spectrum in dB per octave, 100 Hz .. 10 kHz; pink noise has 0 here.
-    decay_s: blind decay time, median of the octaves 500 Hz .. 4 kHz.
-    bands_hz, mid_db, side_db: third-octave spectra.
+    decay_s: blind decay time, median of the octaves 500 Hz .. 4 kHz, or of those a low rate has.
+    bands_hz, mid_db, side_db: third-octave spectra; -120 in bands that a low rate has not.
     quantiles_db: 50 ms levels at features.measure.LEVEL_QUANTILES.
     """
 
@@ -84,10 +87,14 @@ def summarise(audio: Audio, what: str) -> Summary:
         raise AudioError(
             f"{what} is {duration_s:.3f} s long; at least {SHORTEST_S} s are needed to measure it"
         )
-    measured = measure(audio.samples, audio.rate)
+    measured = measure(resample(audio, MEASURE_RATE).samples, MEASURE_RATE)
+    # What lies above the recording's own band is leakage of the analysis window, not sound.
+    top_hz = audio.rate / 2.0
+    there = measured.bands_hz * 2.0 ** (1.0 / 3.0) <= top_hz
+    mid_db = np.where(there, measured.mid_db, SILENCE_DB)
+    side_db = np.where(there, measured.side_db, SILENCE_DB)
     loudness = measure_loudness(audio)
     quantile = dict(zip(LEVEL_QUANTILES, measured.level_quantiles_db, strict=True))
-    octaves = (measured.decay_hz >= _DECAY_HZ[0]) & (measured.decay_hz <= _DECAY_HZ[1])
     return Summary(
         loudness_lufs=loudness.integrated_lufs,
         true_peak_dbtp=loudness.true_peak_dbtp,
@@ -95,12 +102,12 @@ def summarise(audio: Audio, what: str) -> Summary:
         range_lu=loudness.range_lu,
         crest_db=measured.crest_db,
         spread_db=float(quantile[0.95] - quantile[0.1]),
-        width_db=_width_db(measured.mid_db, measured.side_db),
-        tilt_db=_tilt_db(measured.bands_hz, measured.mid_db),
-        decay_s=float(np.median(measured.decay_s[octaves])),
+        width_db=_width_db(mid_db, side_db),
+        tilt_db=_tilt_db(measured.bands_hz, mid_db),
+        decay_s=_decay_s(measured.decay_hz, measured.decay_s, top_hz),
         bands_hz=measured.bands_hz,
-        mid_db=measured.mid_db,
-        side_db=measured.side_db,
+        mid_db=mid_db,
+        side_db=side_db,
         quantiles_db=measured.level_quantiles_db,
     )
 
@@ -122,6 +129,15 @@ def _width_db(mid_db: Vector, side_db: Vector) -> float:
     return float(
         power_to_db(float(db_to_power(side_db).sum())) - power_to_db(float(db_to_power(mid_db).sum()))
     )
+
+
+def _decay_s(octaves_hz: Vector, decays_s: Vector, top_hz: float) -> float:
+    """Median decay over _DECAY_HZ; where the band ends below it, the highest octave that there is."""
+    there = octaves_hz * 2.0 <= top_hz
+    wanted = there & (octaves_hz >= _DECAY_HZ[0]) & (octaves_hz <= _DECAY_HZ[1])
+    if wanted.any():
+        return float(np.median(decays_s[wanted]))
+    return float(decays_s[max(int(there.sum()) - 1, 0)])
 
 
 def _tilt_db(bands_hz: Vector, mid_db: Vector) -> float:

@@ -48,6 +48,16 @@ def test_a_missing_side_is_not_compared() -> None:
     assert crops_distance([mono], [mono[:1]], RATE) == pytest.approx(0.0, abs=1e-3)
 
 
+def test_a_lost_side_counts() -> None:
+    """Making the output mono must not hide the difference from a wide reference."""
+    wide, x = _noise(0), _noise(1)
+    narrow = x.mean(axis=0) + 0.3 * (x - x.mean(axis=0))
+    mono = np.repeat(x.mean(axis=0, keepdims=True), 2, axis=0)
+    assert crops_distance([mono], [wide], RATE, with_side=True) > 2.0 * crops_distance(
+        [narrow], [wide], RATE, with_side=True
+    )
+
+
 def test_very_short_and_silent_passages_are_finite() -> None:
     short = _noise(0, seconds=0.02)
     assert np.isfinite(crops_distance([short], [_noise(1)], RATE))

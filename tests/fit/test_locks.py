@@ -29,6 +29,7 @@ def test_reads_each_form() -> None:
         ("reverb=off", "no 'reverb'; it has eq, compressor, gain"),
         ("eq=on", "can only be switched off: eq=off"),
         ("compressor.ratio=nan", "outside"),
+        ("compressor.amount<=0.3", "an amount is not fitted; give it with compressor.amount=NUMBER"),
     ],
 )
 def test_says_what_is_wrong(text: str, message: str) -> None:
@@ -39,6 +40,29 @@ def test_says_what_is_wrong(text: str, message: str) -> None:
 def test_bounds_that_leave_nothing_are_refused() -> None:
     with pytest.raises(SettingError, match="leave nothing for compressor.ratio: at least 5 and at most 2"):
         Locks.parse(["compressor.ratio>=5", "compressor.ratio<=2"], CHAIN)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["compressor.ratio=4", "compressor.ratio<=2"], "compressor.ratio=4 is outside its bounds"),
+        (["compressor.ratio=4", "compressor.ratio=5"], "compressor.ratio already has =4"),
+    ],
+)
+def test_locks_that_contradict_are_refused(texts: list[str], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        Locks.parse(texts, CHAIN)
+
+
+def test_a_bound_at_the_end_of_the_range_pins() -> None:
+    space = Space(CHAIN, Locks.parse(["compressor.ratio<=1", "gain.gain_db>=40"], CHAIN))
+    assert space.base.settings()["compressor.ratio"] == 1.0
+    assert space.base.settings()["gain.gain_db"] == 40.0
+
+
+def test_an_amount_can_be_fixed() -> None:
+    space = Space(CHAIN, Locks.parse(["compressor.amount=0.3"], CHAIN))
+    assert space.base.settings()["compressor.amount"] == 0.3
 
 
 def test_space_keeps_to_the_locks() -> None:

@@ -7,7 +7,10 @@ import fxstyle
 from fxstyle.audio import Audio
 from fxstyle.chain import Chain
 from fxstyle.errors import AudioError, MatchError, SettingError
-from fxstyle.fit.match import AMOUNTS, accept, match, problem
+from fxstyle.fit.acceptance import Judge, accept, prune
+from fxstyle.fit.match import match, problem
+from fxstyle.fit.quality import QUALITIES
+from fxstyle.fit.target import prepare
 from fxstyle.performance import perform
 from fxstyle.render import render
 
@@ -61,9 +64,15 @@ def test_the_same_seed_gives_the_same_bits(dry: Audio, other: Audio) -> None:
 def test_locks_hold(dry: Audio, other: Audio) -> None:
     reference = _treated(other, "compressor", compressor__ratio=10.0, compressor__threshold_db=-40.0)
     fitted = match(
-        dry, reference, chain="compressor,gain", lock=["compressor.ratio<=2"], quality="draft", amount=1.0
+        dry,
+        reference,
+        chain="compressor,gain",
+        lock=["compressor.ratio<=2", "compressor.link=0.5"],
+        quality="draft",
     )
-    assert all(s.settings["ratio"] <= 2.0 for s in fitted.chain if s.name == "compressor")
+    compressor = fitted.chain.slot("compressor").settings
+    assert compressor["ratio"] <= 2.0
+    assert compressor["link"] == 0.5
 
 
 def test_keep_loudness_keeps_it(dry: Audio, other: Audio) -> None:
@@ -78,23 +87,36 @@ def test_keep_loudness_keeps_it(dry: Audio, other: Audio) -> None:
 
 def test_a_match_that_gains_nothing_is_refused_in_words(dry: Audio) -> None:
     """A chain that can only harm is not accepted, and the input comes back to the bit."""
-    task_problem = problem(dry, dry, chain="gain", quality="draft")
-    from fxstyle.fit.quality import QUALITIES
-    from fxstyle.fit.target import prepare
-
     task = prepare(dry, (dry,), QUALITIES["draft"], keep_loudness=False)
     harmful = Chain.parse("gain").with_settings({"gain.gain_db": -30.0})
-    chain, verdict = accept(harmful, task, 1.0)
-    assert task_problem.size == 1
+    chain, verdict = accept(harmful, Judge(task, RATE), 1.0)
     assert not verdict.accepted
     assert verdict.amount == 0.0
     assert verdict.message.startswith("No gain")
     assert np.array_equal(render(chain, dry.samples, RATE), dry.samples)
 
 
-def test_amounts_fall() -> None:
-    assert AMOUNTS[0] == 1.0
-    assert list(AMOUNTS) == sorted(AMOUNTS, reverse=True)
+def test_a_useless_effect_is_pruned_unless_decided(dry: Audio, other: Audio) -> None:
+    quieter = other.with_samples(other.samples * np.float32(0.25))
+    solved = problem(dry, quieter, chain="width,gain", quality="draft")
+    task = prepare(dry, (quieter,), QUALITIES["draft"], keep_loudness=False)
+    fitted = Chain.parse("width,gain").with_settings({"gain.gain_db": -12.0})
+    assert prune(fitted, task, solved.objective, keep=set())[1] == ("width",)
+    assert prune(fitted, task, solved.objective, keep={"width"})[1] == ()
+
+
+def test_no_gain_is_said_by_match_itself(dry: Audio) -> None:
+    """The reference is the input: nothing can bring it nearer, and it comes back to the bit."""
+    refused = match(dry, dry, chain="eq", quality="draft")
+    assert not refused.verdict.accepted
+    assert np.array_equal(refused.audio.samples, dry.samples)
+
+
+def test_only_and_several_references(dry: Audio, other: Audio) -> None:
+    quieter = [other.with_samples(other.samples * np.float32(g)) for g in (0.1, 0.2)]
+    fitted = match(dry, quieter, chain="eq,gain", only=["gain"], quality="draft", amount=0.5)
+    assert [slot.name for slot in fitted.chain] == ["gain"]
+    assert fitted.chain.slots[0].amount == pytest.approx(0.5)
 
 
 def test_mono_and_many_channels_keep_their_number(dry: Audio, other: Audio) -> None:
@@ -130,7 +152,7 @@ def test_bad_options_are_named(dry: Audio, kwargs: dict, message: str) -> None:
 def test_bad_sound_is_named(dry: Audio) -> None:
     silent = Audio(np.zeros((2, 2 * RATE), dtype=np.float32), RATE)
     short = dry.with_samples(dry.samples[:, : RATE // 4])
-    with pytest.raises(MatchError, match="the input is silent"):
+    with pytest.raises(MatchError, match="the input is silent \\(-120 LUFS; below -69\\): there is nothing"):
         match(silent, dry)
     with pytest.raises(MatchError, match="the reference is silent"):
         match(dry, silent)

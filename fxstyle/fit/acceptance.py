@@ -1,0 +1,193 @@
+"""What becomes of the candidates: select, prune, and accept only what a judge finds nearer.
+
+    select   the survivor that does best on passages no candidate was fitted on
+    prune    every effect whose absence costs next to nothing
+    accept   the whole chain, less of it, or none: whoever judge.py finds nearer to the reference
+
+The judge hears the input's passages that were not fitted, through the chain as it will be rendered: at
+the input's own rate. The reference has no such passages to spare; its crops serve both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from fxstyle.audio import Audio, resample
+from fxstyle.chain import Chain, Slot
+from fxstyle.effect import Samples
+from fxstyle.fit.judge import crops_distance, have_side
+from fxstyle.fit.locks import Locks
+from fxstyle.fit.objective import Objective
+from fxstyle.fit.search import Found
+from fxstyle.fit.space import Vector
+from fxstyle.fit.target import FIT_RATE, Task
+from fxstyle.loudness import measure_loudness
+from fxstyle.render import render
+from fxstyle.units import amplitude_to_db, db_to_amplitude
+
+PRUNE_SHARE = 0.01
+"""A slot goes if the fit without it is worse by less than this share of what the whole chain gained."""
+
+AMOUNTS = (1.0, 0.75, 0.5, 0.25)
+"""Shares of the fitted chain offered to the judge, first come first served."""
+
+CLEARLY = 0.98
+"""An output must be nearer than the input by at least 2 %: less is within the judge's own noise."""
+
+LOUDNESS_TOLERANCE_LU = 0.1
+"""The resolution of BS.1770 meters."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge said.
+
+    Attributes
+    ----------
+    before, after: distance of the input and of the output from the reference in dB, on passages of the
+        input that were not fitted, where it has any (else the message says so).
+    accepted: whether the output is nearer to the reference than the input was.
+    amount: share of the fitted chain that was kept; 0 if none.
+    message: the same in words.
+    """
+
+    before: float
+    after: float
+    accepted: bool
+    amount: float
+    message: str
+
+
+class Judge:
+    """Distances of chains' outputs from the reference, all by the same measure."""
+
+    def __init__(self, task: Task, rate: int) -> None:
+        self._crops = task.held_out
+        self._reference = task.reference_held_out
+        self._rate = rate
+        self._unseen = task.unseen
+        # Decided once: a chain that makes the output mono must not escape the comparison of widths.
+        self._with_side = have_side(self._reference, list(self._passages(Chain())))
+
+    def _passages(self, chain: Chain) -> list[Samples]:
+        crops = self._crops
+        if self._rate == FIT_RATE:
+            y = process(chain, crops.audio, FIT_RATE).numpy()
+        else:
+            native = [resample(Audio(crop, FIT_RATE), self._rate).samples for crop in crops.audio.numpy()]
+            rendered = process(chain, torch.from_numpy(np.stack(native)), self._rate).numpy()
+            if not np.isfinite(rendered).all():
+                return list(rendered)
+            y = np.stack([resample(Audio(crop, self._rate), FIT_RATE).samples for crop in rendered])
+        return list(y[..., crops.preroll :])
+
+    def distance(self, chain: Chain) -> float:
+        """Return the distance in dB; infinite for an output that is not finite."""
+        passages = self._passages(chain)
+        if not all(np.isfinite(p).all() for p in passages):
+            return float("inf")
+        return crops_distance(passages, self._reference, FIT_RATE, with_side=self._with_side)
+
+    def words(self, before: float, after: float, share: float) -> str:
+        """Say how much nearer the output is."""
+        nearer = 100.0 * (1.0 - after / before) if before > 0.0 else 0.0
+        where = "on passages that were not fitted" if self._unseen else "on the very passage that was fitted"
+        text = f"{nearer:.0f} % nearer to the reference ({before:.1f} -> {after:.1f} dB {where})"
+        return text + ("." if share == 1.0 else f", with the effects turned back to {100 * share:.0f} %.")
+
+    def again(self, verdict: Verdict, chain: Chain) -> Verdict:
+        """Judge a chain that was changed after it was accepted."""
+        after = self.distance(chain)
+        if after < verdict.before:
+            return replace(verdict, after=after, message=self.words(verdict.before, after, 1.0))
+        message = (
+            f"At the input's own loudness the output is no nearer to the reference"
+            f" ({verdict.before:.1f} -> {after:.1f} dB)."
+        )
+        return replace(verdict, after=after, accepted=False, message=message)
+
+
+@torch.no_grad()
+def select(unseen: Objective, found: Found) -> Vector:
+    """Return the survivor (N,) that does best on passages no candidate was fitted on."""
+    losses, _ = unseen(torch.from_numpy(found.positions))
+    return np.asarray(found.positions[int(losses.nan_to_num(float("inf")).argmin())])
+
+
+@torch.no_grad()
+def process(chain: Chain, crops: torch.Tensor, rate: int) -> torch.Tensor:
+    """Crops (crop, channel, time) through a chain."""
+    return chain.forward(crops, rate)
+
+
+def prune(chain: Chain, task: Task, objective: Objective, *, keep: set[str]) -> tuple[Chain, tuple[str, ...]]:
+    """Drop, from the end, every slot whose absence costs less than PRUNE_SHARE of the chain's gain.
+
+    Slots named in `keep` stay: the user has decided something about them. Returns the chain and the
+    names of the dropped slots.
+    """
+    crops = task.crops.audio
+    loss = objective.of_audio(process(chain, crops, FIT_RATE))
+    gained = objective.of_audio(crops) - loss
+    allowed = PRUNE_SHARE * max(gained, 0.0)
+    dropped: list[str] = []
+    for slot in reversed(chain.slots):
+        if len(chain) == 1:
+            break
+        if slot.name in keep:
+            continue
+        shorter = chain.without(slot.name)
+        without = objective.of_audio(process(shorter, crops, FIT_RATE))
+        if without <= loss + allowed:
+            chain, loss = shorter, min(without, loss)
+            dropped.append(slot.name)
+    return chain, tuple(dropped)
+
+
+def accept(chain: Chain, judge: Judge, amount: float) -> tuple[Chain, Verdict]:
+    """Let the judge decide: the whole chain times `amount`, less of it, or none."""
+    before = judge.distance(Chain())
+    for share in AMOUNTS:
+        candidate = chain.scaled(share * amount) if share * amount < 1.0 else chain
+        after = judge.distance(candidate)
+        if after <= CLEARLY * before or amount == 0.0:
+            return candidate, Verdict(
+                before, after, amount > 0.0, share * amount, judge.words(before, after, share)
+            )
+    unchanged = Chain(tuple(Slot(s.effect, s.settings, s.amount, bypass=True, name=s.name) for s in chain))
+    message = (
+        f"No gain: nothing fitted here brings the input nearer to the reference than it is ({before:.1f} dB)."
+        " The input is handed back unchanged; the fitted settings are in the preset, bypassed."
+    )
+    return unchanged, Verdict(before, before, False, 0.0, message)
+
+
+def at_loudness_of(source: Audio, chain: Chain, locks: Locks) -> tuple[Chain, tuple[str, ...]]:
+    """Turn the last level knob that is free until the output is as loud as `source`.
+
+    Returns the chain and notes on what could not be done.
+    """
+    wanted = measure_loudness(source).integrated_lufs
+    output = source.with_samples(render(chain, source.samples, source.rate))
+    missing_db = wanted - measure_loudness(output).integrated_lufs
+    locked = {*locks.fixed, *locks.low, *locks.high}
+    for slot in reversed(chain.slots):
+        knob = slot.effect.level_knob
+        if knob is None or not slot.active or {f"{slot.name}.{knob}", f"{slot.name}.amount"} & locked:
+            continue
+        # 1 + a (g - 1) is what the slot scales by now; the same scale and more, at amount 1:
+        param = slot.effect.param(knob)
+        scale = 1.0 + slot.amount * (db_to_amplitude(slot.settings[knob]) - 1.0)
+        level_db = min(max(amplitude_to_db(scale) + missing_db, param.low), param.high)
+        chain = chain.with_settings({f"{slot.name}.{knob}": level_db, f"{slot.name}.amount": 1.0})
+        missing_db = amplitude_to_db(scale) + missing_db - level_db
+        break
+    if abs(missing_db) <= LOUDNESS_TOLERANCE_LU:
+        return chain, ()
+    return chain, (
+        f"the output is {-missing_db:+.1f} LU from the input's loudness: the chain has no free level knob"
+        " with enough range to keep it; add gain at its end, or take its lock away",
+    )
