@@ -4,8 +4,9 @@
     prune    every effect whose absence costs next to nothing
     accept   the whole chain, less of it, or none: whoever judge.py finds nearer to the reference
 
-The judge hears the input's passages that were not fitted, through the chain as it will be rendered: at
-the input's own rate. The reference has no such passages to spare; its crops serve both.
+The judge hears all chosen passages of the input, fitted or not (the more it hears, the surer it is; what
+keeps it honest is that the fit never saw its measure), through the chain as it will be rendered: at the
+input's own rate.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from fxstyle.audio import Audio, resample
 from fxstyle.chain import Chain, Slot
 from fxstyle.effect import Samples
+from fxstyle.fit.crops import Crops
 from fxstyle.fit.judge import crops_distance, have_side
 from fxstyle.fit.locks import Locks
 from fxstyle.fit.objective import Objective
@@ -30,6 +32,8 @@ from fxstyle.units import amplitude_to_db, db_to_amplitude
 
 PRUNE_SHARE = 0.01
 """A slot goes if the fit without it is worse by less than this share of what the whole chain gained."""
+
+LEVEL_ONLY = "Only the level could be brought nearer: "
 
 AMOUNTS = (1.0, 0.75, 0.5, 0.25)
 """Shares of the fitted chain offered to the judge, first come first served."""
@@ -47,8 +51,7 @@ class Verdict:
 
     Attributes
     ----------
-    before, after: distance of the input and of the output from the reference in dB, on passages of the
-        input that were not fitted, where it has any (else the message says so).
+    before, after: distance of the input and of the output from the reference in dB (judge.py).
     accepted: whether the output is nearer to the reference than the input was.
     amount: share of the fitted chain that was kept; 0 if none.
     message: the same in words.
@@ -65,10 +68,10 @@ class Judge:
     """Distances of chains' outputs from the reference, all by the same measure."""
 
     def __init__(self, task: Task, rate: int) -> None:
-        self._crops = task.held_out
-        self._reference = task.reference_held_out
+        whole = [task.crops.audio, task.held_out.audio] if task.unseen else [task.crops.audio]
+        self._crops = Crops(torch.cat(whole), task.crops.preroll)
+        self._reference = task.reference_passages
         self._rate = rate
-        self._unseen = task.unseen
         # Decided once: a chain that makes the output mono must not escape the comparison of widths.
         self._with_side = have_side(self._reference, list(self._passages(Chain())))
 
@@ -94,8 +97,7 @@ class Judge:
     def words(self, before: float, after: float, share: float) -> str:
         """Say how much nearer the output is."""
         nearer = 100.0 * (1.0 - after / before) if before > 0.0 else 0.0
-        where = "on passages that were not fitted" if self._unseen else "on the very passage that was fitted"
-        text = f"{nearer:.0f} % nearer to the reference ({before:.1f} -> {after:.1f} dB {where})"
+        text = f"{nearer:.0f} % nearer to the reference ({before:.1f} -> {after:.1f} dB by the judge)"
         return text + ("." if share == 1.0 else f", with the effects turned back to {100 * share:.0f} %.")
 
     def again(self, verdict: Verdict, chain: Chain) -> Verdict:
@@ -147,8 +149,8 @@ def prune(chain: Chain, task: Task, objective: Objective, *, keep: set[str]) -> 
     return chain, tuple(dropped)
 
 
-def accept(chain: Chain, judge: Judge, amount: float) -> tuple[Chain, Verdict]:
-    """Let the judge decide: the whole chain times `amount`, less of it, or none."""
+def accept(chain: Chain, judge: Judge, amount: float, level: Chain | None = None) -> tuple[Chain, Verdict]:
+    """Let the judge decide: the whole chain times `amount`, less of it, `level` alone, or none."""
     before = judge.distance(Chain())
     for share in AMOUNTS:
         candidate = chain.scaled(share * amount) if share * amount < 1.0 else chain
@@ -157,6 +159,12 @@ def accept(chain: Chain, judge: Judge, amount: float) -> tuple[Chain, Verdict]:
             return candidate, Verdict(
                 before, after, amount > 0.0, share * amount, judge.words(before, after, share)
             )
+    if level is not None:
+        candidate = level.scaled(amount)
+        after = judge.distance(candidate)
+        if after <= CLEARLY * before:
+            words = LEVEL_ONLY + judge.words(before, after, 1.0)
+            return candidate, Verdict(before, after, True, amount, words)
     unchanged = Chain(tuple(Slot(s.effect, s.settings, s.amount, bypass=True, name=s.name) for s in chain))
     message = (
         f"No gain: nothing fitted here brings the input nearer to the reference than it is ({before:.1f} dB)."

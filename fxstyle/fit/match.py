@@ -221,7 +221,8 @@ def match(
     fitted, pruned = prune(space.chain(best), task, objective, keep=decided | levels)
     tell(Progress("judge", 0.95, None))
     judge = Judge(task, loaded.rate)
-    final, verdict = accept(fitted, judge, amount)
+    level = Chain(tuple(s for s in space.chain(guess) if s.effect.level_knob is not None))
+    final, verdict = accept(fitted, judge, amount, level if level.slots else None)
     notes = task.notes
     if keep_loudness and verdict.amount > 0.0:
         final, note = at_loudness_of(loaded, final, locks)

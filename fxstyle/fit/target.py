@@ -44,7 +44,7 @@ class Task:
     Attributes
     ----------
     crops, held_out: passages of the input to fit on, and others to select and judge on.
-    reference_held_out: passages (channel, time) of the reference, as the judge compares them.
+    reference_passages: passages (channel, time) of the reference, as the judge compares them.
     aims: where to arrive.
     source, reference: measurements for the closed-form starts.
     unseen: whether `held_out` was really kept from the fit.
@@ -53,7 +53,7 @@ class Task:
 
     crops: Crops
     held_out: Crops
-    reference_held_out: list[Samples]
+    reference_passages: list[Samples]
     aims: tuple[Aim, ...]
     source: Measurement
     reference: Measurement
@@ -167,7 +167,7 @@ def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_l
     return Task(
         crops=fitted,
         held_out=held_out,
-        reference_held_out=[np.asarray(a) for c in reference_crops for a in c.audio.numpy()],
+        reference_passages=[np.asarray(a) for c in reference_crops for a in c.audio.numpy()],
         aims=(Aim(embedding, target),),
         source=source_measured,
         reference=_as_wide_as(reference_measured, source_measured) if mono else reference_measured,

@@ -48,6 +48,16 @@ def test_a_missing_side_is_not_compared() -> None:
     assert crops_distance([mono], [mono[:1]], RATE) == pytest.approx(0.0, abs=1e-3)
 
 
+def test_bands_are_compared_by_mean_and_spread() -> None:
+    """Steady noise against the same noise in bursts at the same mean level in dB: the spread differs."""
+    x = _noise(0)
+    t = np.arange(x.shape[1]) / RATE
+    swinging = x * 10.0 ** (6.0 * np.sign(np.sin(2 * np.pi * t)) / 20.0)
+    # +-6 dB in mid and side: two of three blocks of dimensions spread by 6 dB more, less noise's own.
+    distance = crops_distance([x], [swinging], RATE)
+    assert 2.0 < distance < 6.0
+
+
 def test_a_lost_side_counts() -> None:
     """Making the output mono must not hide the difference from a wide reference."""
     wide, x = _noise(0), _noise(1)

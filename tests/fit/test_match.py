@@ -112,6 +112,17 @@ def test_no_gain_is_said_by_match_itself(dry: Audio) -> None:
     assert np.array_equal(refused.audio.samples, dry.samples)
 
 
+def test_where_the_chain_fails_the_level_is_still_offered(dry: Audio, other: Audio) -> None:
+    quieter = other.with_samples(other.samples * np.float32(0.25))
+    task = prepare(dry, (quieter,), QUALITIES["draft"], keep_loudness=False)
+    harmful = Chain.parse("gain").with_settings({"gain.gain_db": 30.0})
+    level = Chain.parse("gain").with_settings({"gain.gain_db": -12.0})
+    chain, verdict = accept(harmful, Judge(task, RATE), 1.0, level)
+    assert chain.settings()["gain.gain_db"] == -12.0
+    assert verdict.accepted
+    assert verdict.message.startswith("Only the level could be brought nearer")
+
+
 def test_only_and_several_references(dry: Audio, other: Audio) -> None:
     quieter = [other.with_samples(other.samples * np.float32(g)) for g in (0.1, 0.2)]
     fitted = match(dry, quieter, chain="eq,gain", only=["gain"], quality="draft", amount=0.5)
