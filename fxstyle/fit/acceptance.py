@@ -19,7 +19,6 @@ import torch
 from fxstyle.audio import Audio, resample
 from fxstyle.chain import Chain, Slot
 from fxstyle.effect import Samples
-from fxstyle.fit.crops import Crops
 from fxstyle.fit.judge import crops_distance, have_side
 from fxstyle.fit.locks import Locks
 from fxstyle.fit.objective import Objective
@@ -69,23 +68,22 @@ class Judge:
 
     def __init__(self, task: Task, rate: int) -> None:
         whole = [task.crops.audio, task.held_out.audio] if task.unseen else [task.crops.audio]
-        self._crops = Crops(torch.cat(whole), task.crops.preroll)
+        crops = torch.cat(whole)
+        if rate != FIT_RATE:
+            native = [resample(Audio(crop, FIT_RATE), rate).samples for crop in crops.numpy()]
+            crops = torch.from_numpy(np.stack(native))
+        self._crops = crops
+        self._preroll = task.crops.preroll
         self._reference = task.reference_passages
         self._rate = rate
         # Decided once: a chain that makes the output mono must not escape the comparison of widths.
-        self._with_side = have_side(self._reference, list(self._passages(Chain())))
+        self._with_side = have_side(self._reference, self._passages(Chain()))
 
     def _passages(self, chain: Chain) -> list[Samples]:
-        crops = self._crops
-        if self._rate == FIT_RATE:
-            y = process(chain, crops.audio, FIT_RATE).numpy()
-        else:
-            native = [resample(Audio(crop, FIT_RATE), self._rate).samples for crop in crops.audio.numpy()]
-            rendered = process(chain, torch.from_numpy(np.stack(native)), self._rate).numpy()
-            if not np.isfinite(rendered).all():
-                return list(rendered)
-            y = np.stack([resample(Audio(crop, self._rate), FIT_RATE).samples for crop in rendered])
-        return list(y[..., crops.preroll :])
+        y = process(chain, self._crops, self._rate).numpy()
+        if self._rate != FIT_RATE and np.isfinite(y).all():
+            y = np.stack([resample(Audio(crop, self._rate), FIT_RATE).samples for crop in y])
+        return list(y[..., self._preroll :])
 
     def distance(self, chain: Chain) -> float:
         """Return the distance in dB; infinite for an output that is not finite."""

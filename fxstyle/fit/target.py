@@ -43,7 +43,7 @@ class Task:
 
     Attributes
     ----------
-    crops, held_out: passages of the input to fit on, and others to select and judge on.
+    crops, held_out: passages of the input to fit on, and others to select on; the judge hears both.
     reference_passages: passages (channel, time) of the reference, as the judge compares them.
     aims: where to arrive.
     source, reference: measurements for the closed-form starts.
