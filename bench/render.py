@@ -200,6 +200,15 @@ def cases() -> list[Case]:
             note="fxstyle filters every echo and interpolates the time",
         ),
         Case(
+            "chorus",
+            {
+                # their feedback has the other sign
+                "fxstyle": _ours(_slot("chorus", feedback=-0.2)),
+                "pedalboard": _theirs(pedalboard.Chorus(0.8, 0.2, 8.0, 0.2, 0.4)),
+            },
+            note="fxstyle interpolates by cubics",
+        ),
+        Case(
             "reverb",
             {
                 "fxstyle": _ours(_slot("reverb", **reverb)),

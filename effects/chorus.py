@@ -1,0 +1,412 @@
+"""Chorus and flanger: a delay line whose time an oscillator sweeps, fed back and mixed with the input.
+
+    D[n] = max(least, delay - depth sin(2 pi rate_hz n/rate + phase))
+    w[n] = x[n] + r v[n-1]                                  r = feedback
+    v[n] = sum_{j<4} c_j(t) w[n - d - j]                    d + 1 + t = D[n], 0 <= t < 1
+    y[n] = (1 - m) x[n] + m v[n]                            m = mix
+
+n counts from the beginning of the stream. The phase is 0 in the first channel, `stereo_phase_deg` in
+the second, and so on by turns. This is the law of JUCE's `dsp::Chorus`, checked against
+pedalboard.Chorus: there the sine starts downwards too, the loop is one sample longer than the delay,
+delay = centre_delay_ms and depth = 10 ms * depth; but its feedback has the other sign, all channels
+have phase 0, `least` is 1 ms, and the line is read with linear interpolation. Here c_j are cubic
+Hermite weights (E. Catmull & R. Rom 1974),
+
+    c_0 = t/2 (-1 + t (2 - t))        c_1 = 1 + t^2/2 (-5 + 3 t)
+    c_2 = t/2 (1 + t (4 - 3 t))       c_3 = t^2/2 (t - 1)
+
+because with them v is a smooth function of D: weights through four points (Lagrange) or two (linear)
+bend at every whole sample, which a moving delay crosses all the time, and the derivative by D jumps
+there. In the worst place between two samples the error at rate/40, /20, /10, /5 is -84, -66, -47,
+-26 dB. At no frequency and no t does the gain exceed one: with |r| < 1 the loop is stable at any fixed
+delay; while the delay moves it is bounded by measurement, at the knobs' extremes, not by proof.
+
+`least` is LEAST_MS, and never under one sample, which is what keeps c_0 off the sample not yet
+written. Where max() holds D at `least`, D has no derivative by any knob (nor on the very edge); that
+cannot be for a whole period, since at the zeros of the sine D is the delay itself.
+
+The sine is a function of n alone, exact at multiples of SYNC samples and by the addition theorem in
+between, so the result does not depend on how a stream is cut.
+
+Adjoint, with a bar for the derivative by a signal, in reverse time:
+
+    v'[n] = m y'[n] + r w'[n+1]
+    w'[n - d - j] += c_j(t) v'[n]         complete for n once v'[n] has been spread
+    x'[n] = (1 - m) y'[n] + w'[n]
+    D'[n] = v'[n] sum_j dc_j/dt w[n-d-j]  where D > least, else 0
+
+    delay: sum D'    depth: -sum D' sin    phase: -depth sum D' cos    rate_hz: as phase, times 2 pi n/rate
+    r: sum w'[n] v[n-1]                    m: sum y' (v - x)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba import njit, prange
+from torch.autograd.function import once_differentiable
+
+from fxstyle.effect import Effect, Samples
+from fxstyle.param import Param
+from fxstyle.units import amplitude_to_db, ms_to_samples
+
+LEAST_MS = 0.25
+"""Shortest delay. Short enough for a flanger's top (first notch 2 kHz), two samples at 8 kHz."""
+
+LEAST_SAMPLES = 1.0
+"""At rates below 4 kHz this is longer than LEAST_MS."""
+
+SYNC = 64
+"""Samples between two exact values of the sine."""
+
+TAPS = 4
+
+TINY = 1e-20
+"""Values in the loop below -400 dB become zero, long before they turn into slow denormal numbers."""
+
+_COEFFICIENTS = 7
+"""Columns: turns of the oscillator per sample, depth, delay in samples, r, m, phase in radians, least."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _flush(value: float) -> float:
+    return 0.0 if abs(value) < TINY else value
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _sweep(
+    coefficients: Floats,
+    channel: int,
+    begin: int,
+    circle: Floats,
+    swing: Floats,
+    whole: npt.NDArray[np.int64],
+    taps: Floats,
+) -> None:
+    """Fill SYNC values from time `begin` on; a loop of fixed length, which runs on the processor's lanes.
+
+    circle: sine and cosine of the angles from 0 on. swing: receives sine, cosine and t, (3, SYNC).
+    whole: receives d + 1. taps: receives c_j, (4, SYNC).
+    """
+    passed = coefficients[0] * begin
+    angle = 2.0 * math.pi * (passed - math.floor(passed)) + coefficients[5] * (channel % 2)
+    s, c = math.sin(angle), math.cos(angle)
+    depth, delay, least = coefficients[1], coefficients[2], coefficients[6]
+    for k in range(SYNC):
+        swing[0, k] = s * circle[1, k] + c * circle[0, k]
+        swing[1, k] = c * circle[1, k] - s * circle[0, k]
+        swept = delay - depth * swing[0, k]
+        here = swept if swept > least else least  # in this form no NaN becomes an index
+        whole[k] = int(here)
+        t = here - whole[k]
+        swing[2, k] = t
+        taps[0, k] = 0.5 * t * (t * (2.0 - t) - 1.0)
+        taps[1, k] = 1.0 + 0.5 * t * t * (3.0 * t - 5.0)
+        taps[2, k] = 0.5 * t * (1.0 + t * (4.0 - 3.0 * t))
+        taps[3, k] = 0.5 * t * t * (t - 1.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run(
+    x: npt.NDArray[Any],
+    first: int,
+    channel: int,
+    coefficients: Floats,
+    circle: Floats,
+    v: float,
+    line: Floats,
+    y: npt.NDArray[Any],
+) -> float:
+    """Run the equations of the module's docstring over one channel; return the last v.
+
+    first: time n of x[0]. v: the value before. line: w, of which the last x.size samples are written.
+    """
+    r, m = coefficients[3], coefficients[4]
+    before = line.size - x.size
+    swing, whole, taps = np.empty((3, SYNC)), np.empty(SYNC, np.int64), np.empty((TAPS, SYNC))
+    f0, f1, f2 = line[3:], line[2:], line[1:]  # f_j[k] is the sample that c_j weighs; f_3 = line
+    n = 0
+    while n < x.size:
+        begin = (first + n) // SYNC * SYNC
+        _sweep(coefficients, channel, begin, circle, swing, whole, taps)
+        until = min(begin + SYNC - first, x.size)
+        lag, base = first + n - begin, before + n
+        given, out, written = x[n:until], y[n:until], line[base:]
+        for i in range(given.size):
+            # Unsigned numbers index a quarter faster: they need no test for counting from the end.
+            j = np.uint64(lag + i)
+            k = np.uint64(base + i - whole[j] - 2)
+            written[i] = given[i] + r * v
+            v = _flush(
+                (taps[0, j] * f0[k] + taps[1, j] * f1[k]) + (taps[2, j] * f2[k] + taps[3, j] * line[k])
+            )
+            out[i] = (1.0 - m) * given[i] + m * v
+        n = until
+    return v
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run_adjoint(
+    x: npt.NDArray[Any],
+    y_grad: npt.NDArray[Any],
+    channel: int,
+    coefficients: Floats,
+    circle: Floats,
+    reach: int,
+    x_grad: npt.NDArray[Any],
+    coefficients_grad: Floats,
+) -> None:
+    """Recompute w of one channel, then run the adjoint equations of the module's docstring."""
+    _, depth, delay, r, m, _, least = coefficients
+    count = x.size
+    w = np.zeros(reach + count)
+    # The same line again, but of v alone: with m = 1 that is what comes out.
+    wet, only_wet = np.empty(count), coefficients.copy()
+    only_wet[4] = 1.0
+    _run(x, 0, channel, only_wet, circle, 0.0, w, wet)
+
+    w_grad = np.zeros(reach + count + 1)
+    swing, whole, taps = np.empty((3, SYNC)), np.empty(SYNC, np.int64), np.empty((TAPS, SYNC))
+    turns_grad, depth_grad, delay_grad, r_grad, m_grad, phase_grad = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    begin = (count - 1) // SYNC * SYNC
+    while begin >= 0:
+        _sweep(coefficients, channel, begin, circle, swing, whole, taps)
+        for n in range(min(begin + SYNC, count) - 1, begin - 1, -1):
+            j = n - begin
+            k = reach + n - whole[j]
+            v_grad = _flush(m * y_grad[n] + r * w_grad[reach + n + 1])
+            w_grad[k + 1] += v_grad * taps[0, j]
+            w_grad[k] += v_grad * taps[1, j]
+            w_grad[k - 1] += v_grad * taps[2, j]
+            w_grad[k - 2] += v_grad * taps[3, j]
+            if delay - depth * swing[0, j] > least:
+                t, f0, f1, f2, f3 = swing[2, j], w[k + 1], w[k], w[k - 1], w[k - 2]
+                bend = 2.0 * f0 - 5.0 * f1 + 4.0 * f2 - f3 + 1.5 * t * (3.0 * (f1 - f2) + f3 - f0)
+                here_grad = v_grad * (0.5 * (f2 - f0) + t * bend)
+                angle_grad = -here_grad * depth * swing[1, j]
+                delay_grad += here_grad
+                depth_grad -= here_grad * swing[0, j]
+                phase_grad += angle_grad
+                turns_grad += angle_grad * n
+            x_grad[n] = (1.0 - m) * y_grad[n] + w_grad[reach + n]
+            m_grad += y_grad[n] * (wet[n] - x[n])
+            if n > 0:
+                r_grad += w_grad[reach + n] * wet[n - 1]
+        begin -= SYNC
+    turns_grad *= 2.0 * math.pi
+    phase_grad *= channel % 2
+    coefficients_grad[:] = (turns_grad, depth_grad, delay_grad, r_grad, m_grad, phase_grad, 0.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def _batch(
+    x: npt.NDArray[Any],
+    coefficients: Floats,
+    circles: Floats,
+    reach: int,
+    y: npt.NDArray[Any],
+) -> None:
+    for i in prange(x.shape[0] * x.shape[1]):
+        row, channel = i // x.shape[1], i % x.shape[1]
+        line = np.zeros(reach + x.shape[2])
+        _run(x[row, channel], 0, channel, coefficients[row], circles[row], 0.0, line, y[row, channel])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def _batch_adjoint(
+    x: npt.NDArray[Any],
+    y_grad: npt.NDArray[Any],
+    coefficients: Floats,
+    circles: Floats,
+    reach: int,
+    x_grad: npt.NDArray[Any],
+    coefficients_grad: Floats,
+) -> None:
+    for i in prange(x.shape[0] * x.shape[1]):
+        row, channel = i // x.shape[1], i % x.shape[1]
+        _run_adjoint(
+            x[row, channel],
+            y_grad[row, channel],
+            channel,
+            coefficients[row],
+            circles[row],
+            reach,
+            x_grad[row, channel],
+            coefficients_grad[row, channel],
+        )
+
+
+def _circles(turns: Floats) -> Floats:
+    """Return sine and cosine of the first SYNC angles of each row, (batch, 2, SYNC)."""
+    angles = 2.0 * np.pi * turns[:, None] * np.arange(SYNC)
+    return np.stack([np.sin(angles), np.cos(angles)], axis=1)
+
+
+def _reach(row: Floats) -> int:
+    """Return how many samples back the line is read with these coefficients, or a few more."""
+    return int(max(abs(row[1]) + row[2], row[6])) + TAPS
+
+
+class _Sweep(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, coefficients)
+        rows = coefficients.detach().numpy()
+        ctx.circles = _circles(rows[:, 0])
+        ctx.reach = max((_reach(row) for row in rows), default=0)
+        samples = x.detach().numpy()
+        y = np.empty_like(samples)
+        _batch(samples, rows, ctx.circles, ctx.reach, y)
+        return torch.from_numpy(y)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, coefficients = ctx.saved_tensors
+        samples = x.detach().numpy()
+        x_grad = np.empty_like(samples)
+        rows_grad = np.empty((*samples.shape[:2], _COEFFICIENTS))
+        y_grad, rows = grad.contiguous().numpy(), coefficients.detach().numpy()
+        _batch_adjoint(samples, y_grad, rows, ctx.circles, ctx.reach, x_grad, rows_grad)
+        return torch.from_numpy(x_grad), torch.from_numpy(rows_grad.sum(axis=1))
+
+
+def _coefficients(
+    rate: float,
+    rate_hz: torch.Tensor,
+    depth_ms: torch.Tensor,
+    delay_ms: torch.Tensor,
+    feedback: torch.Tensor,
+    mix: torch.Tensor,
+    stereo_phase_deg: torch.Tensor,
+) -> torch.Tensor:
+    """Return the coefficients (batch, 7) in float64, differentiable."""
+    depth, delay = (ms_to_samples(time_ms.double(), rate) for time_ms in (depth_ms, delay_ms))
+    phase = stereo_phase_deg.double().deg2rad()
+    least = torch.full_like(delay, max(ms_to_samples(LEAST_MS, rate), LEAST_SAMPLES))
+    return torch.stack(
+        [rate_hz.double() / rate, depth, delay, feedback.double(), mix.double(), phase, least], dim=1
+    )
+
+
+def forward(
+    x: torch.Tensor,
+    rate: float,
+    *,
+    rate_hz: torch.Tensor,
+    depth_ms: torch.Tensor,
+    delay_ms: torch.Tensor,
+    feedback: torch.Tensor,
+    mix: torch.Tensor,
+    stereo_phase_deg: torch.Tensor,
+) -> torch.Tensor:
+    """Sweep each row of (batch, channel, time) with its own settings; time 0 is its first sample."""
+    rows = _coefficients(rate, rate_hz, depth_ms, delay_ms, feedback, mix, stereo_phase_deg)
+    y: torch.Tensor = _Sweep.apply(x.contiguous(), rows)  # type: ignore[no-untyped-call]
+    return y
+
+
+@lru_cache(maxsize=64)  # the same for every block of a stream, and dearer than a short block
+def _row(rate: float, *knobs: float) -> tuple[Floats, Floats]:
+    """Return the coefficients (7,) and the circle (2, SYNC) of one setting, in the order of the knobs."""
+    row = _coefficients(rate, *torch.tensor(knobs, dtype=torch.float64)[:, None]).numpy()
+    return row[0], _circles(row[:, 0])[0]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a stream stands. Nothing in it is ever written to, so a state can be used more than once.
+
+    Attributes
+    ----------
+    line: (channel, reach), the last samples of w.
+    wet: (channel,), the last v.
+    time: samples so far.
+    """
+
+    line: Floats
+    wet: Floats
+    time: int
+
+
+def render(
+    x: Samples,
+    rate: float,
+    state: State | None,
+    *,
+    rate_hz: float,
+    depth_ms: float,
+    delay_ms: float,
+    feedback: float,
+    mix: float,
+    stereo_phase_deg: float,
+) -> tuple[Samples, State]:
+    """Sweep a block (channel, time); a knob turned between two blocks makes the delay jump."""
+    row, circle = _row(rate, rate_hz, depth_ms, delay_ms, feedback, mix, stereo_phase_deg)
+    x = np.ascontiguousarray(x)
+    channels, count = x.shape
+    if state is None:
+        # As long as any setting needs, so that a delay which grows within the stream finds the sound.
+        longest = int(ms_to_samples(_DELAY_MS.high + _DEPTH_MS.high, rate)) + TAPS
+        state = State(np.zeros((channels, longest)), np.zeros(channels), 0)
+    held = state.line.shape[1]
+    reach = max(_reach(row), held)
+    line = np.zeros((channels, reach + count))
+    line[:, reach - held : reach] = state.line
+    wet, y = state.wet.copy(), np.empty_like(x)
+    for c in range(channels):
+        wet[c] = _run(x[c], state.time, c, row, circle, state.wet[c], line[c], y[c])
+    return y, State(line[:, count:].copy(), wet, state.time + count)
+
+
+_RATE_HZ = Param("rate_hz", "Hz", 0.05, 10.0, default=0.8, scale="log", spread=0.2, help="sweeps per second")
+_DEPTH_MS = Param(
+    "depth_ms", "ms", 0.0, 10.0, default=2.0, spread=0.15, help="how far the delay swings to either side"
+)
+_DELAY_MS = Param(
+    "delay_ms", "ms", 0.5, 30.0, default=8.0, scale="log", spread=0.15,
+    help="around which it swings; flangers below 5, chorus above",
+)  # fmt: skip
+_FEEDBACK = Param(
+    "feedback", "", -0.9, 0.9, default=0.0, spread=0.15, help="sharpens the peaks; below 0 it shifts them"
+)
+_MIX = Param("mix", "", 0.0, 1.0, default=0.4, spread=0.2, help="swept sound in the sum; 1 is vibrato")
+_STEREO_PHASE_DEG = Param(
+    "stereo_phase_deg", "deg", 0.0, 180.0, default=90.0, spread=0.25, help="right against left; 0 is mono"
+)
+
+GONE_DB = -60.0
+"""Echoes this far below the sound count as gone when the tail is reckoned."""
+
+
+def _tail_s(settings: Mapping[str, float]) -> float:
+    """Count the passes of the longest delay, at the resonance that r makes strongest.
+
+    There the swept part is m/(1 - r) and the input 1 - m; once the input ends, pass k is r^k of the former.
+    """
+    longest_s = (settings["delay_ms"] + settings["depth_ms"]) / 1000.0
+    r, m = abs(settings["feedback"]), settings["mix"]
+    share_db = float(amplitude_to_db(m / (m + (1.0 - m) * (1.0 - r))))
+    loss_db = -float(amplitude_to_db(r))
+    return longest_s * (1.0 + max(share_db - GONE_DB, 0.0) / loss_db)
+
+
+EFFECT = Effect(
+    name="chorus",
+    summary="Chorus and flanger: a swept delay with feedback",
+    params=(_RATE_HZ, _DEPTH_MS, _DELAY_MS, _FEEDBACK, _MIX, _STEREO_PHASE_DEG),
+    forward=forward,
+    render=render,
+    # Both forms run the same float64 kernel, of which the output alone is rounded to float32.
+    tolerance_db=-140.0,
+    tail_s=_tail_s,
+)
