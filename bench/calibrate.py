@@ -1,10 +1,11 @@
-"""Estimate how much the descriptors vary with the content, and write fxstyle/embed/content.npz.
+"""Estimate how much descriptors vary with the content: fxstyle/embed/content.npz and fxstyle/fit/judge.npz.
 
     python bench/calibrate.py [DATA]
 
 DATA (default: the environment variable FXSTYLE_DATA) holds recordings and a MANIFEST.csv with columns
 path and split; only rows of split `train` are used. Every two neighbouring windows of a recording (for
-short speech files: of the joined utterances of one voice) make a pair, both at the same loudness.
+short speech files: of the joined utterances of one voice) make a pair, both at the same loudness. The
+fit's descriptors see whole windows, the judge's the passages that a match would choose from them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import csv
 import os
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +27,15 @@ import torch
 
 from fxstyle.embed.measured import shrunken_covariance
 from fxstyle.features.descriptors import describe
+from fxstyle.fit import judge
+from fxstyle.fit.crops import salient
+from fxstyle.fit.quality import QUALITIES
 
 RATE = 44100
 WINDOW_S = {"music": 10.0, "stems": 10.0, "oneshots_loops/phrases": 9.0, "speech": 8.0}
 LOUDNESS_LUFS = -20.0
 QUIETEST_LUFS = -45.0
-OUT = Path(__file__).parents[1] / "fxstyle" / "embed" / "content.npz"
+PACKAGE = Path(__file__).parents[1] / "fxstyle"
 
 Stereo = npt.NDArray[np.float32]
 
@@ -70,31 +75,57 @@ def windows(x: Stereo, seconds: float) -> list[Stereo | None]:
     return out
 
 
+def described(window: Stereo) -> dict[str, npt.NDArray[np.floating[Any]]]:
+    """All descriptors of one window, those of the judge under "judge.NAME"."""
+    fit = {name: v[0].numpy() for name, v in describe(torch.from_numpy(window[None]), RATE).items()}
+    work = QUALITIES["standard"]
+    size = int(work.crop_s * RATE)
+    passages = [window[:, b : b + size] for b in salient(window, size, work.crops + work.held_out)]
+    heard = judge.describe(passages, RATE, with_side=judge.have_side(passages))
+    single = describe(torch.from_numpy(np.stack(passages)), RATE)
+    return (
+        fit
+        | {f"judge.{name}": vector for name, vector in heard.items()}
+        | {f"crops.{name}": vectors.numpy() for name, vectors in single.items()}
+    )
+
+
 def main() -> None:
     """Estimate and write."""
     data = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ["FXSTYLE_DATA"])
-    differences: dict[str, list[npt.NDArray[np.float32]]] = {}
+    differences: dict[str, list[npt.NDArray[np.floating[Any]]]] = {}
+    within: dict[str, list[npt.NDArray[np.floating[Any]]]] = {}
     for folder, x in recordings(data):
-        described = [
-            None if w is None else describe(torch.from_numpy(w[None]), RATE)
-            for w in windows(x, WINDOW_S[folder])
-        ]
-        for a, b in pairwise(described):
+        vectors = [None if w is None else described(w) for w in windows(x, WINDOW_S[folder])]
+        for vector in filter(None, vectors):
+            for name in [n for n in vector if n.startswith("crops.")]:
+                crops = vector.pop(name)
+                within.setdefault(name, []).extend(a - b for a, b in combinations(crops, 2))
+        for a, b in pairwise(vectors):
             if a is None or b is None:
                 continue
-            for name in a:
-                differences.setdefault(name, []).append((a[name] - b[name])[0].numpy())
-    matrices = {}
-    for name, rows in differences.items():
-        stacked = np.stack(rows)
-        matrices[name] = shrunken_covariance(stacked).astype(np.float32)
-        spread = np.sqrt(np.diag(matrices[name]))
+            for name in a.keys() & b.keys():
+                differences.setdefault(name, []).append(a[name] - b[name])
+    matrices: dict[str, dict[str, npt.NDArray[np.float32]]] = {"fit": {}, "judge": {}}
+    for name in sorted(differences):
+        stacked = np.stack(differences[name])
+        matrix = shrunken_covariance(stacked).astype(np.float32)
+        kind, _, group = name.rpartition(".")
+        matrices[kind or "fit"][group] = matrix
         print(
-            f"{name:10} {stacked.shape[0]:5} pairs {stacked.shape[1]:4} features"
-            f"  median spread {np.median(spread):.3g}"
+            f"{name:16} {stacked.shape[0]:5} pairs {stacked.shape[1]:4} features"
+            f"  median spread {np.median(np.sqrt(np.diag(matrix))):.3g}"
         )
-    np.savez_compressed(OUT, **matrices)
-    print(f"wrote {OUT} ({OUT.stat().st_size / 1024:.0f} KiB)")
+    for name, rows in within.items():
+        covariance = matrices["fit"][name.removeprefix("crops.")]
+        inverse = np.linalg.inv(covariance.astype(np.float64))
+        stacked = np.stack(rows)
+        variance = np.einsum("pi,ij,pj->p", stacked, inverse, stacked).mean() / covariance.shape[0]
+        matrices["fit"][name] = np.float32(variance)
+        print(f"{name:16} {len(rows):5} pairs of crops, {variance:.3g} times the variance of windows")
+    for out, kind in ((PACKAGE / "embed" / "content.npz", "fit"), (PACKAGE / "fit" / "judge.npz", "judge")):
+        np.savez_compressed(out, **matrices[kind])
+        print(f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB)")
 
 
 if __name__ == "__main__":

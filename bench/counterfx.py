@@ -101,7 +101,8 @@ UNITS: dict[str, Unit] = {
         "compressor",
     ),
     "distortion": Unit(pedalboard.Distortion, 0.15, {"drive_db": (0.0, 30.0, "linear")}, "saturation"),
-    # fxstyle has no chorus yet: nothing in the chain handed out can undo or do it.
+    # Nobody is handed a chorus: Ld compares instants, and a chorus whose oscillator is not known to the
+    # sample is farther from the truth than none (bench/README.md has the figures).
     "chorus": Unit(
         pedalboard.Chorus, 0.30,
         {"rate_hz": (0.3, 3.0, "log"), "depth": (0.05, 0.4, "linear"),

@@ -49,14 +49,14 @@ def compare(a: Path, b: Path, /, *, truth: Flag = False, json: Flag = False) -> 
         first, second = read(a), read(b)
     notes = notes_of(first, second)
     pair = summarise(first, str(a)), summarise(second, str(b))
-    apart_db = _judge_distance_db(first, second)
+    distance = _judge_distance(first, second)
     ld = _truth_distance(first, second, (a, b), notes) if truth else None
     if json:
         content: dict[str, Any] = {
             "command": "compare",
             "a": {"file": str(a), **_numbers(pair[0])},
             "b": {"file": str(b), **_numbers(pair[1])},
-            "distance_db": apart_db,
+            "distance": distance,
             "spectrum": {
                 "bands_hz": pair[0].bands_hz.tolist(),
                 "a_minus_b_db": _difference_db(*pair).tolist(),
@@ -77,7 +77,7 @@ def compare(a: Path, b: Path, /, *, truth: Flag = False, json: Flag = False) -> 
     emit_table(
         ("octave", ">difference (dB)", ""), _octave_rows(*pair), title="Spectrum, A minus B at equal loudness"
     )
-    emit(f"Distance of sound (judge): {apart_db:.2f} dB")
+    emit(f"Distance of sound (judge): {distance:.2f} (1: two passages of one recording)")
     if ld is not None:
         emit(f"Distance from the truth (Ld): {ld:.3f}")
     for note in notes:
@@ -85,7 +85,7 @@ def compare(a: Path, b: Path, /, *, truth: Flag = False, json: Flag = False) -> 
     return 0
 
 
-def _judge_distance_db(a: Audio, b: Audio) -> float:
+def _judge_distance(a: Audio, b: Audio) -> float:
     from fxstyle.audio import resample
     from fxstyle.fit.judge import crops_distance
 

@@ -116,7 +116,7 @@ def demo(
                 "files": {name: str(path) for name, path in paths.items()},
                 "treatment": TREATMENT,
                 "recovered": {k: v for k, v in found.chain.settings().items() if k in TREATMENT},
-                "distance_db": {"before": found.verdict.before, "after": found.verdict.after},
+                "distance": {"before": found.verdict.before, "after": found.verdict.after},
                 "ld_to_truth": {"input": before, "output": after},
                 "seconds": found.seconds,
             }

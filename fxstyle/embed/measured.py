@@ -12,11 +12,20 @@ likelihood weight if the differences are Gaussian. rho (pseudo-Huber) is r^2 for
 linearly beyond D, since the differences have heavier tails than a Gaussian. The covariances are
 estimated from neighbouring passages of freely licensed recordings by `bench/calibrate.py` and kept in
 `content.npz`.
+
+Some recordings vary more than others: a pad hardly at all, a drum solo widely. So C_g is scaled by
+s_g^2, estimated from how far the crops of the very recordings at hand lie apart,
+
+    s_g^2 = (n0 + sum_r (k_r - 1) d_r / v_g) / (n0 + sum_r (k_r - 1)),
+
+where d_r is the mean square of C_g^(-1/2) (phi_g(crop) - phi_g(crop')) over features and pairs of the k_r
+crops of recording r, and v_g the same over the calibration's recordings: the mode of the posterior when
+n0 pairs are known beforehand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
@@ -43,6 +52,12 @@ GROUP_WEIGHTS: Mapping[str, float] = {
 """Set by hand on 26 treated train items: tone and levels carry most; width, crest and flatness overlap with
 them. Tripling slopes, or lowering echoes to 0.2, moved the mean distance to the truth by 3 %."""
 
+PRIOR_PAIRS = 2.0
+"""n0: pairs of crops that the calibration is worth against the recordings at hand."""
+
+STEADIEST, RESTLESS = 0.1, 30.0
+"""Bounds of s_g^2. Recordings steadier than a tenth of the usual are still no measure of one another."""
+
 TAIL = 2.5
 """D: standard deviations beyond which a difference is an outlier."""
 
@@ -50,11 +65,24 @@ ABSENT_DB = -80.0
 """Third octaves in which input or reference lie below this carry no programme: they are left out."""
 
 
+CROPS = "crops."
+"""Prefix of v_g's names in the file."""
+
+
 @cache
-def content_covariances() -> Covariances:
-    """Load the shipped covariances, by group, each (feature, feature)."""
+def _calibration() -> Covariances:
     with resources.files("fxstyle.embed").joinpath("content.npz").open("rb") as file:
         return {name: matrix.astype(np.float64) for name, matrix in np.load(file).items()}
+
+
+def content_covariances() -> Covariances:
+    """Return the shipped covariances, by group, each (feature, feature)."""
+    return {name: matrix for name, matrix in _calibration().items() if not name.startswith(CROPS)}
+
+
+def crop_variances() -> Mapping[str, float]:
+    """Return v_g by group: mean square of whitened differences between single crops of a recording."""
+    return {n.removeprefix(CROPS): float(v) for n, v in _calibration().items() if n.startswith(CROPS)}
 
 
 def _whitener(covariance: npt.NDArray[np.float64]) -> torch.Tensor:
@@ -70,11 +98,13 @@ class Measured:
     ----------
     skip: groups left out, for example the stereo ones where one side is mono.
     tone_mask: third octaves to keep; None keeps all.
+    weights: w_g by group. noise: s_g^2 by group, 1 where absent (`content_noise`).
     """
 
     skip: frozenset[str] = frozenset()
     tone_mask: tuple[bool, ...] | None = None
     weights: Mapping[str, float] = field(default_factory=lambda: GROUP_WEIGHTS)
+    noise: Mapping[str, float] = field(default_factory=dict)
     name: str = "measured"
 
     def embed(self, x: torch.Tensor, rate: float, crops: int = 1) -> dict[str, torch.Tensor]:
@@ -92,7 +122,7 @@ class Measured:
             difference = vector - target[name]
             if name == "tone" and self.tone_mask is not None:
                 difference = difference[:, list(np.flatnonzero(self.tone_mask))]
-            whitened = difference @ whiteners[name]
+            whitened = difference @ whiteners[name] * self.noise.get(name, 1.0) ** -0.5
             rho = 2.0 * TAIL**2 * ((1.0 + (whitened / TAIL).square()).sqrt() - 1.0)
             terms[name] = self.weights[name] * rho.mean(-1)
         return terms
@@ -105,6 +135,22 @@ def _whiteners(tone_mask: tuple[bool, ...] | None) -> dict[str, torch.Tensor]:
         keep = np.flatnonzero(tone_mask)
         covariances["tone"] = covariances["tone"][np.ix_(keep, keep)]
     return {name: _whitener(matrix) for name, matrix in covariances.items()}
+
+
+def content_noise(recordings: Sequence[torch.Tensor], rate: float) -> dict[str, float]:
+    """Estimate s_g^2 by group from the crops of each recording, (crop, channel, time), at one rate."""
+    usual = crop_variances()
+    # By group: how many independent pairs there were, and the sum of their mean squares.
+    found = dict.fromkeys(usual, (PRIOR_PAIRS, PRIOR_PAIRS))
+    with torch.no_grad():
+        for crops in recordings:
+            for name, vectors in describe(crops, rate).items():
+                # The unbiased variance: half the mean square of all pairs, known by so many less one.
+                variance = (vectors @ _whiteners(None)[name]).var(0, correction=min(1, len(vectors) - 1))
+                known, total = found[name]
+                more = len(vectors) - 1
+                found[name] = known + more, total + more * 2.0 * float(variance.mean()) / usual[name]
+    return {name: min(max(total / known, STEADIEST), RESTLESS) for name, (known, total) in found.items()}
 
 
 def shrunken_covariance(differences: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

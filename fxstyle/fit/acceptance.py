@@ -95,7 +95,7 @@ class Judge:
     def words(self, before: float, after: float, share: float) -> str:
         """Say how much nearer the output is."""
         nearer = 100.0 * (1.0 - after / before) if before > 0.0 else 0.0
-        text = f"{nearer:.0f} % nearer to the reference ({before:.1f} -> {after:.1f} dB by the judge)"
+        text = f"{nearer:.0f} % nearer to the reference (distance {before:.2f} -> {after:.2f} by the judge)"
         return text + ("." if share == 1.0 else f", with the effects turned back to {100 * share:.0f} %.")
 
     def again(self, verdict: Verdict, chain: Chain) -> Verdict:
@@ -105,7 +105,7 @@ class Judge:
             return replace(verdict, after=after, message=self.words(verdict.before, after, 1.0))
         message = (
             f"At the input's own loudness the output is no nearer to the reference"
-            f" ({verdict.before:.1f} -> {after:.1f} dB)."
+            f" (distance {verdict.before:.2f} -> {after:.2f})."
         )
         return replace(verdict, after=after, accepted=False, message=message)
 
@@ -165,8 +165,8 @@ def accept(chain: Chain, judge: Judge, amount: float, level: Chain | None = None
             return candidate, Verdict(before, after, True, amount, words)
     unchanged = Chain(tuple(Slot(s.effect, s.settings, s.amount, bypass=True, name=s.name) for s in chain))
     message = (
-        f"No gain: nothing fitted here brings the input nearer to the reference than it is ({before:.1f} dB)."
-        " The input is handed back unchanged; the fitted settings are in the preset, bypassed."
+        "No gain: nothing fitted here brings the input nearer to the reference than it is"
+        f" (distance {before:.2f}). The input is handed back unchanged; the fitted settings are in the preset, bypassed."
     )
     return unchanged, Verdict(before, before, False, 0.0, message)
 

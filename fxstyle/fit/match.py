@@ -27,7 +27,7 @@ from fxstyle.fit.acceptance import Judge, Verdict, accept, at_loudness_of, prune
 from fxstyle.fit.locks import Locks
 from fxstyle.fit.objective import Objective
 from fxstyle.fit.quality import QUALITIES, QualityName
-from fxstyle.fit.search import Step, adam, starts
+from fxstyle.fit.search import Step, adam, draws, screen
 from fxstyle.fit.space import Space, Vector
 from fxstyle.fit.target import FIT_RATE, Task, prepare
 from fxstyle.render import render
@@ -208,9 +208,11 @@ def match(
 
     guess = closed_form(space, task)
     generator = np.random.default_rng(seed)
+    tell(Progress("screen", 0.03))
+    drawn = draws(space, guess, work.draws, generator)
     found = adam(
         objective,
-        starts(space, guess, work.rounds[0].candidates, generator),
+        screen(objective, drawn, work.rounds[0].candidates),
         work.rounds,
         progress=lambda share, loss: tell(Progress("fit", 0.05 + 0.8 * share, loss)),
     )

@@ -1,4 +1,6 @@
-"""Batched multi-start Adam with successive halving.
+"""Many draws, a few of them refined: screening, then batched multi-start Adam with successive halving.
+
+Draws from the closed form, the defaults and the prior are heard once; the best few become candidates.
 
 All candidates are one batch: u (candidate, N) in [0, 1], one forward and one backward for all. Adam is Kingma
 and Ba (2015), algorithm 1, elementwise, so that rows do not influence each other, each step projected
@@ -24,6 +26,17 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.99, 1e-8
 
 STEP_SIZE = 0.06
 """Share of a knob's range by which a step moves it at first."""
+
+
+PRIOR_WIDTH = 1.2
+"""Standard deviation of the draws over the prior's: a little wider, to look around."""
+
+SHAKE = 0.04
+NEAR_COPY = 0.1
+"""Two positions no knob of which differs by more than this share of its range lead to the same place."""
+
+AT_ONCE = 16
+"""Candidates screened in one batch: bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -53,21 +66,49 @@ class Found:
     course: tuple[Step, ...]
 
 
-def starts(space: Space, guess: Vector, count: int, generator: np.random.Generator) -> Vector:
-    """Positions (count, N) to start from.
+def draws(space: Space, guess: Vector, count: int, generator: np.random.Generator) -> Vector:
+    """Positions (count, N) worth a trial.
 
     The first is the closed-form guess, the second the defaults. The others take each effect's knobs,
-    effect by effect, from the guess, the defaults, or at random, and shake them.
+    effect by effect, from the guess, the defaults, or the prior, and shake them.
     """
     home = space.unit({})
+    spread = space.spread.numpy()
     slots = [k.address.split(".")[0] for k in space.knobs]
     rows = [guess, home]
     while len(rows) < count:
-        pick = {slot: generator.choice(3, p=(0.5, 0.15, 0.35)) for slot in dict.fromkeys(slots)}
-        drawn = home + (generator.uniform(0.0, 1.0, space.size) - home) * generator.uniform(0.3, 1.0)
+        pick = {slot: generator.choice(3, p=(0.35, 0.15, 0.5)) for slot in dict.fromkeys(slots)}
+        drawn = _mirrored(home + spread * generator.normal(0.0, PRIOR_WIDTH, space.size))
         row = np.asarray([(guess[i], home[i], drawn[i])[pick[slot]] for i, slot in enumerate(slots)])
-        rows.append(row + generator.normal(0.0, 0.04, space.size))
+        rows.append(row + generator.normal(0.0, SHAKE, space.size))
     return np.clip(np.stack(rows[:count]), 0.0, 1.0)
+
+
+def _mirrored(u: Vector) -> Vector:
+    """Fold positions that left the cube back into it: a default at the end of a range has one side only."""
+    return np.asarray(1.0 - np.abs(1.0 - np.mod(np.abs(u), 2.0)))
+
+
+@torch.no_grad()
+def screen(objective: Objective, positions: Vector, count: int) -> Vector:
+    """Return the `count` best of `positions` (candidate, N), leaving out near copies of better ones.
+
+    The guess and the defaults, the first two, are always among them.
+    """
+    losses = np.concatenate(
+        [
+            objective(torch.from_numpy(positions[i : i + AT_ONCE]))[0].double().nan_to_num(math.inf).numpy()
+            for i in range(0, len(positions), AT_ONCE)
+        ]
+    )
+    order = [int(i) for i in np.argsort(losses, kind="stable") if i > 1]
+    chosen = [0, 1][:count]
+    for distance in (NEAR_COPY, 0.0):
+        for i in order:
+            gaps = np.abs(positions[chosen] - positions[i]).max(axis=1)
+            if len(chosen) < count and i not in chosen and gaps.min() >= distance:
+                chosen.append(i)
+    return positions[chosen]
 
 
 def adam(

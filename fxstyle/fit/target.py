@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fxstyle.audio import Audio, resample
-from fxstyle.embed.measured import ABSENT_DB, Measured
+from fxstyle.embed.measured import ABSENT_DB, Measured, content_noise
 from fxstyle.errors import MatchError
 from fxstyle.features.measure import Measurement, measure
 from fxstyle.fit.crops import PREROLL_S, Crops, Samples, cut, salient
@@ -159,8 +159,11 @@ def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_l
         bool(a > ABSENT_DB and b > ABSENT_DB)
         for a, b in zip(source_measured.mid_db, reference_measured.mid_db, strict=True)
     )
+    heard = [fitted.audio[..., fitted.preroll :], *(c.audio for c in reference_crops)]
     embedding = Measured(
-        skip=frozenset({"width", "balance"} if mono else ()), tone_mask=mask if any(mask) else None
+        skip=frozenset({"width", "balance"} if mono else ()),
+        tone_mask=mask if any(mask) else None,
+        noise=content_noise(heard, FIT_RATE),
     )
     targets = [Aim.at(embedding, c, FIT_RATE).target for c in reference_crops]
     target = {name: torch.stack([t[name] for t in targets]).mean(0) for name in targets[0]}

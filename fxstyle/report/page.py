@@ -58,12 +58,13 @@ def _verdict(verdict: Verdict) -> str:
     longest = max(verdict.before, verdict.after, 1e-9)
     rows = "".join(
         f'<span>{name}</span><div class="{name}" style="width:{100.0 * value / longest:.1f}%"></div>'
-        f"<span>{value:.2f} dB</span>"
+        f"<span>{value:.2f}</span>"
         for name, value in (("input", verdict.before), ("output", verdict.after))
     )
     return (
         f'<p class="{css}">{text_of(verdict.message)}</p>\n<div class="panel">'
-        '<p class="soft">Distance from the reference, by a judge that was no part of the fit.</p>'
+        '<p class="soft">Distance from the reference, by a judge that was no part of the fit; 1 is'
+        " what two passages of one recording differ by.</p>"
         f'<div class="meter">{rows}</div></div>'
     )
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from fxstyle.embed.measured import GROUP_WEIGHTS, Measured, content_covariances, shrunken_covariance
+from fxstyle.embed.measured import (
+    GROUP_WEIGHTS,
+    PRIOR_PAIRS,
+    RESTLESS,
+    Measured,
+    content_covariances,
+    content_noise,
+    crop_variances,
+    shrunken_covariance,
+)
 from fxstyle.features.descriptors import describe
 
 RATE = 44100
@@ -66,6 +75,28 @@ def test_masked_bands_do_not_count() -> None:
 def test_skipped_groups_are_absent() -> None:
     vectors = Measured(skip=frozenset({"width", "balance"})).embed(_noise(0), RATE)
     assert not {"width", "balance"} & set(vectors)
+
+
+def test_steady_recordings_have_little_noise_and_restless_ones_much() -> None:
+    steady = torch.cat([_noise(seed) for seed in range(6)])
+    restless = steady * torch.tensor([1.0, 0.05, 0.4, 0.01, 2.0, 0.1])[:, None, None]
+    calm, wild = content_noise([steady], RATE), content_noise([restless], RATE)
+    assert set(calm) == set(GROUP_WEIGHTS) == set(crop_variances())
+    # Six crops of white noise differ by next to nothing: what is left is the prior's share.
+    assert calm["tone"] == pytest.approx(PRIOR_PAIRS / (PRIOR_PAIRS + 5.0), rel=0.1)
+    assert wild["tone"] > 5.0 * calm["tone"]
+    assert max(wild.values()) <= RESTLESS
+
+
+def test_a_single_crop_says_nothing_about_noise() -> None:
+    assert content_noise([_noise(0)], RATE) == dict.fromkeys(GROUP_WEIGHTS, 1.0)
+
+
+def test_noise_divides_the_squares_of_small_differences() -> None:
+    x, y = Measured().embed(_noise(0), RATE), Measured().embed(1.02 * _noise(0), RATE)
+    once = Measured().distance(x, y)["tone"]
+    noisy = Measured(noise={"tone": 4.0}).distance(x, y)["tone"]
+    assert float(noisy) == pytest.approx(float(once) / 4.0, rel=0.05)
 
 
 def test_shipped_covariances_fit_the_descriptors() -> None:

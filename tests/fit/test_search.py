@@ -1,4 +1,4 @@
-"""The search: starts inside the cube, finds a known minimum, drops losers, survives NaN."""
+"""The search: draws inside the cube, keeps the best, finds a known minimum, drops losers, survives NaN."""
 
 from typing import cast
 
@@ -9,7 +9,7 @@ import torch
 from fxstyle.chain import Chain
 from fxstyle.fit.locks import Locks
 from fxstyle.fit.objective import Objective
-from fxstyle.fit.search import Round, adam, starts
+from fxstyle.fit.search import NEAR_COPY, Round, adam, draws, screen
 from fxstyle.fit.space import Space
 
 SPACE = Space(Chain.parse("compressor,gain"), Locks())
@@ -27,9 +27,9 @@ def _bowl(u: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     return loss, {"bowl": loss}
 
 
-def test_starts_are_inside_and_led_by_the_guess() -> None:
+def test_draws_are_inside_and_led_by_the_guess() -> None:
     guess = SPACE.unit({"compressor.ratio": 4.0})
-    rows = starts(SPACE, guess, 12, np.random.default_rng(0))
+    rows = draws(SPACE, guess, 12, np.random.default_rng(0))
     assert rows.shape == (12, SPACE.size)
     assert rows.min() >= 0.0
     assert rows.max() <= 1.0
@@ -38,9 +38,38 @@ def test_starts_are_inside_and_led_by_the_guess() -> None:
     assert np.unique(rows, axis=0).shape[0] == 12
 
 
-def test_one_start_is_the_guess() -> None:
+def test_one_draw_is_the_guess() -> None:
     guess = SPACE.unit({})
-    assert starts(SPACE, guess, 1, np.random.default_rng(0)).shape == (1, SPACE.size)
+    assert draws(SPACE, guess, 1, np.random.default_rng(0)).shape == (1, SPACE.size)
+
+
+def test_draws_follow_the_prior() -> None:
+    """A knob whose default is an end of its range is drawn from the side there is."""
+    space = Space(Chain.parse("eq"), Locks())
+    rows = draws(space, space.unit({}), 400, np.random.default_rng(0))
+    cut = [k.address for k in space.knobs].index("eq.low_cut_hz")
+    assert np.quantile(rows[:, cut], 0.9) > 0.3
+    gain = [k.address for k in space.knobs].index("eq.peak3_db")
+    assert rows[:, gain].mean() == pytest.approx(0.5, abs=0.03)
+    assert np.std(rows[:, gain]) < 1.5 * float(space.spread[gain])
+
+
+def test_screening_keeps_the_best_that_differ() -> None:
+    rng = np.random.default_rng(0)
+    positions = rng.uniform(0.0, 1.0, (40, 3))
+    positions[7] = 0.3
+    positions[8] = 0.3 + 0.5 * NEAR_COPY  # a near copy of the best
+    kept = screen(_as_objective(_bowl), positions, 6)
+    assert np.array_equal(kept[:2], positions[:2])
+    assert np.array_equal(kept[2], positions[7])
+    assert not (kept == positions[8]).all(axis=1).any()
+    losses = _bowl(torch.from_numpy(kept[2:]))[0]
+    assert (losses.diff() >= 0.0).all()
+
+
+def test_screening_fills_up_with_copies_where_there_is_nothing_else() -> None:
+    positions = np.full((5, 2), 0.4)
+    assert screen(_as_objective(_bowl), positions, 4).shape == (4, 2)
 
 
 def test_finds_the_minimum_of_a_bowl() -> None:
