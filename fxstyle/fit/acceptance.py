@@ -166,7 +166,8 @@ def accept(chain: Chain, judge: Judge, amount: float, level: Chain | None = None
     unchanged = Chain(tuple(Slot(s.effect, s.settings, s.amount, bypass=True, name=s.name) for s in chain))
     message = (
         "No gain: nothing fitted here brings the input nearer to the reference than it is"
-        f" (distance {before:.2f}). The input is handed back unchanged; the fitted settings are in the preset, bypassed."
+        f" (distance {before:.2f}). The input is handed back unchanged; the fitted settings are in the"
+        " preset, bypassed."
     )
     return unchanged, Verdict(before, before, False, 0.0, message)
 
