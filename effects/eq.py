@@ -4,6 +4,11 @@ Coefficients: R. Bristow-Johnson, "Cookbook formulae for audio EQ biquad filter 
 A = 10^(g/40), w0 = 2 pi f / rate, alpha = sin(w0) / (2 Q); as designed by dasp_pytorch.signal.biquad in
 float64. Shelves have Q = 1/sqrt(2). The sections run in series in float64 (fxstyle.recurrence).
 
+The frequency of a cut is where it is 3 dB down, whatever its Q. A second-order high pass with corner w0 is
+3 dB down at w0 x, x^2 = (a + sqrt(a^2 + 4))/2 with a = 1/Q^2 - 2 (set |H|^2 = 1/2), a low pass at
+w0 / x; so the corner is designed at the (prewarped) cut frequency over, or times, x. Q = 0.71 is a
+Butterworth cut of 12 dB per octave; a Q well below 0.5 parts its two real poles and leaves 6 dB per octave.
+
 Frequencies near and above half the rate: the design needs f < rate/2. Beyond NYQUIST_SHARE of it a cut
 is clamped there (a high cut is then nearly the identity: 0.01 dB lower at 0.9 of half the rate, less
 below), and a peak or shelf whose frequency is there has 0 dB: what it would change cannot be heard.
@@ -37,6 +42,7 @@ SHELF_Q = 0.5**0.5
 
 _PEAKS_HZ = (80.0, 200.0, 500.0, 1250.0, 3200.0, 8000.0)
 _CUT_Q = 0.7071
+_CUT_Q_HELP = "its slope: 0.1 is 6 dB per octave, 0.71 is 12, above 1 with a bump"
 _GAIN_SPREAD = 0.14
 """Some 7 dB: boosts and cuts beyond twice that are rare in practice."""
 
@@ -48,10 +54,10 @@ PARAMS = (
         2000.0,
         5.0,
         "log",
-        "removes what lies below, 12 dB per octave; 5 Hz is off",
+        "removes what lies below: 3 dB down here; 5 Hz is off",
         spread=0.5,
     ),
-    Param("low_cut_q", "", 0.1, 2.0, _CUT_Q, "log", "bump at the low cut's corner"),
+    Param("low_cut_q", "", 0.1, 2.0, _CUT_Q, "log", _CUT_Q_HELP, spread=0.4),
     Param("low_shelf_hz", "Hz", 20.0, 1000.0, 100.0, "log", "corner of the low shelf"),
     Param(
         "low_shelf_db",
@@ -90,10 +96,10 @@ PARAMS = (
         40000.0,
         40000.0,
         "log",
-        "removes what lies above; 40 kHz is off",
+        "removes what lies above: 3 dB down here; 40 kHz is off",
         spread=0.5,
     ),
-    Param("high_cut_q", "", 0.1, 2.0, _CUT_Q, "log", "bump at the high cut's corner"),
+    Param("high_cut_q", "", 0.1, 2.0, _CUT_Q, "log", _CUT_Q_HELP, spread=0.4),
 )
 _DEFAULTS = {p.name: p.default for p in PARAMS}
 _RESPONSE_FLOOR_DB = -400.0
@@ -123,11 +129,19 @@ def design(rate: float, settings: Mapping[str, torch.Tensor]) -> torch.Tensor:
         b, a = biquad(*columns, rate, kind)
         return torch.cat((b, a), dim=1).reshape(*hz.shape, 6)
 
+    def corner(hz: torch.Tensor, q: torch.Tensor, side: float) -> torch.Tensor:
+        # side: 1 for a high pass, -1 for a low pass
+        a = q**-2.0 - 2.0
+        x = ((a + (a.square() + 4.0).sqrt()) / 2.0).sqrt()
+        warped = torch.tan(math.pi * hz.clamp_max(top_hz) / rate) * x**-side
+        return rate / math.pi * torch.atan(warped)
+
     def stack(*names: str) -> torch.Tensor:
         return torch.stack([knob[name] for name in names], dim=1)
 
     peaks = range(1, len(_PEAKS_HZ) + 1)
-    low_cut, high_cut = stack("low_cut_hz"), stack("high_cut_hz")
+    low_cut = corner(stack("low_cut_hz"), stack("low_cut_q"), 1.0)
+    high_cut = corner(stack("high_cut_hz"), stack("high_cut_q"), -1.0)
     low_shelf, high_shelf = stack("low_shelf_hz"), stack("high_shelf_hz")
     shelf_q, none_db = torch.full_like(low_shelf, SHELF_Q), torch.zeros_like(low_cut)
     return torch.cat(
@@ -261,8 +275,9 @@ def tail_s(settings: Mapping[str, float]) -> float:
         for i in range(1, len(_PEAKS_HZ) + 1)
         if settings[f"peak{i}_db"] != 0.0
     ]
+    # Below Q = 1/2 a cut does not ring: it decays with the pole next to its frequency.
     ringing += [
-        (settings[f"{cut}_hz"], settings[f"{cut}_q"])
+        (settings[f"{cut}_hz"], max(settings[f"{cut}_q"], 0.5))
         for cut in ("low_cut", "high_cut")
         if settings[f"{cut}_hz"] != _DEFAULTS[f"{cut}_hz"]
     ]
