@@ -353,39 +353,13 @@ _T60_SPREAD = 0.13
 """A factor of 1.8: most rooms and plates decay in 0.3 to 3 s."""
 
 _PARAMS = (
-    Param(
-        "t60_low_s",
-        "s",
-        0.08,
-        8.0,
-        default=1.2,
-        scale="log",
-        help="decay by 60 dB at 125 Hz",
-        spread=_T60_SPREAD,
+    *(
+        Param(
+            f"t60_{name}_s", "s", 0.08, 8.0, default, "log", f"decay by 60 dB at {where}", spread=_T60_SPREAD
+        )
+        for name, default, where in (("low", 1.2, "125 Hz"), ("mid", 1.0, "1 kHz"), ("high", 0.7, "8 kHz"))
     ),
-    Param(
-        "t60_mid_s",
-        "s",
-        0.08,
-        8.0,
-        default=1.0,
-        scale="log",
-        help="decay by 60 dB at 1 kHz",
-        spread=_T60_SPREAD,
-    ),
-    Param(
-        "t60_high_s",
-        "s",
-        0.08,
-        8.0,
-        default=0.7,
-        scale="log",
-        help="decay by 60 dB at 8 kHz",
-        spread=_T60_SPREAD,
-    ),
-    Param(
-        "level_db", "dB", -60.0, 12.0, default=-14.0, help="energy of the wet sound over the dry", spread=0.12
-    ),
+    Param("level_db", "dB", -60.0, 12.0, -14.0, help="energy of the wet sound over the dry", spread=0.12),
     Param("tone_db", "dB", -12.0, 12.0, default=0.0, help="tilt: more at 8 kHz, less at 125 Hz", spread=0.2),
     Param("predelay_ms", "ms", 0.0, 120.0, default=10.0, help="before the reverb sets in", spread=0.15),
     Param("width", "", 0.0, 1.0, default=1.0, help="0 the same in all channels, 1 independent"),

@@ -260,7 +260,7 @@ REFUSED = [
     (["apply", "p.json", "dry.wav", "record.wav", "-o", "p.json"], 1, "p.json is a file"),
     (["compare", "dry.wav", "none.wav"], 1, "none.wav"),
     (["inspect", "none.wav"], 1, "none.wav"),
-    (["effects", "magic"], 2, "no effect is called 'magic'; there are chorus"),
+    (["effects", "magic"], 2, "no effect is called 'magic'; there are bitcrush"),
     (["demo", "-o", "no/where"], 1, "the folder cannot be created"),
     (["frobnicate"], 2, "frobnicate"),
 ]

@@ -1,7 +1,7 @@
 """The main job: from an input and a reference to a chain with settings, and an honest word about it.
 
-    measure -> closed-form start -> many starts refined at once -> select on unseen passages
-            -> prune what brings nothing -> accept, reduce, or abstain
+    measure -> closed-form start -> draws screened, the best refined at once
+            -> select on unseen passages -> prune what brings nothing -> accept, reduce, or abstain
 
 See search.py for the refinement, objective.py for what is minimised and judge.py for who decides.
 """
