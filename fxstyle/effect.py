@@ -81,6 +81,8 @@ class Effect:
     tail_s: seconds until the output has decayed by 60 dB after the input ends, from the settings.
     start: optional closed-form guess used by the fit.
     level_knob: the knob, in dB, that does nothing but scale the output, if there is one.
+    straight_through: whether the gradient stands in for that of a staircase, which is zero almost everywhere;
+        the law it obeys instead is in the effect's own tests.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Effect:
     tail_s: Callable[[Mapping[str, float]], float] = _no_tail
     start: Start | None = None
     level_knob: str | None = None
+    straight_through: bool = False
     _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

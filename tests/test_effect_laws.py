@@ -164,6 +164,8 @@ class TestGradient:
     def test_of_input_and_every_knob_agrees_with_differences(
         self, effect: Effect, seed: int, length: int, fast: bool
     ) -> None:
+        if effect.straight_through:
+            pytest.skip("the true gradient of a staircase is zero; tests/effects has the law of its stand-in")
         # Knobs are stepped on the scale of the fit, where all are of like size; random values and
         # samples do not hit the kinks (thresholds, equal samples, zero crossings) by chance.
         rng = generator(effect.name, "gradient", seed)

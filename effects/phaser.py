@@ -1,0 +1,417 @@
+"""Phaser: six all-pass filters in a row, swept together, fed back and mixed with the input.
+
+    u_0[n] = x[n] + r v[n-1]                                    r = feedback
+    u_k[n] = c u_{k-1}[n] + (1 - c) s_k[n]                      k = 1 .. 6
+    s_k[n+1] = (1 + c) u_{k-1}[n] - c s_k[n]
+    v[n] = u_6[n],    y[n] = (1 - m) x[n] + m v[n]              m = mix
+
+    c[n] = tan(pi f[n]/rate - pi/4)
+    f[n] = centre_hz 2^(-OCTAVES depth sin(2 pi rate_hz n/rate + phase))    held in 20 Hz .. top
+    top = min(20 kHz, .49 rate)
+
+n counts from the beginning of the stream. The phase is 0 in the first channel, `stereo_phase_deg` in
+the second, and so on by turns. Each stage is the first-order all-pass (1 - s)/(1 + s), s = j f'/f, by
+trapezoidal integration (V. Zavalishin, "The art of VA filter design", 2012, ch. 3), whose state s_k is a
+charge and not a past output: that is what behaves when c moves. A stage turns the phase by -90 degrees
+at f, so with r = 0 and m = 1/2 there are notches where 6 * 2 atan(f'/f) is 180, 540 and 900 degrees:
+at f' = .268 f, f and 3.73 f, whatever f is.
+
+This is the law of JUCE's `dsp::Phaser`, checked against pedalboard.Phaser, but for three things: there
+the feedback has the other sign, all channels have phase 0, and c is computed at every fourth sample
+and held; here at every sample. With that hold put into a loop that follows these equations, the two
+differ by -117 to -135 dB, which is its float32; without it by -64 to -82 dB. OCTAVES is its scale too:
+its depth of 1 reaches half of its range up and down.
+
+Where f is held at 20 Hz or top, it has no derivative by any knob (nor on the very edge). With |r| < 1
+the loop is stable at any fixed f; while f moves it is bounded by measurement, at the knobs' extremes.
+
+exp and tan are a polynomial and a ratio of two, right to 1e-12; see `_sweep`.
+
+Adjoint, with a bar for the derivative by a signal, in reverse time:
+
+    u'_6[n] = m y'[n] + r u'_0[n+1]
+    c'[n] += (u'_k[n] + s'_k[n+1]) (u_{k-1}[n] - s_k[n])        k = 6 .. 1
+    u'_{k-1}[n] = c u'_k[n] + (1 + c) s'_k[n+1]
+    s'_k[n] = (1 - c) u'_k[n] - c s'_k[n+1]
+    x'[n] = (1 - m) y'[n] + u'_0[n]
+
+    l' = c' (1 + c^2) pi f/rate, the derivative by ln f, where f is not held, else 0
+    ln centre_hz: sum l'    swing = ln 2 OCTAVES depth: -sum l' sin    phase: -swing sum l' cos
+    rate_hz: as phase, times 2 pi n/rate    r: sum u'_0[n] v[n-1]    m: sum y' (v - x)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit, prange
+from torch.autograd.function import once_differentiable
+
+from fxstyle.effect import Effect, Samples
+from fxstyle.oscillator import SYNC, Floats, circles, oscillate
+from fxstyle.param import Param
+
+Six = tuple[float, float, float, float, float, float]
+
+STAGES = 6
+
+LEAST_HZ = 20.0
+MOST_HZ = 20_000.0
+MOST_OF_RATE = 0.49
+
+OCTAVES = math.log2(MOST_HZ / LEAST_HZ) / 2.0
+"""The swing to either side at a depth of 1: 4.98."""
+
+TINY = 1e-20
+"""Values in the loop below -400 dB become zero, long before they turn into slow denormal numbers."""
+
+_COEFFICIENTS = 8
+"""Columns: turns of the oscillator per sample, swing, ln of pi centre_hz/rate, r, m, phase in radians,
+least and greatest pi f/rate."""
+
+_HELD = STAGES + 1
+"""Numbers that a channel's loop holds between two samples: s_1 .. s_6 and v."""
+
+_E2, _E3, _E4, _E5, _E6, _E7, _E8, _E9, _E10, _E11 = (1.0 / math.factorial(k) for k in range(2, 12))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _flush(value: float) -> float:
+    return 0.0 if abs(value) < TINY else value
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _sweep(
+    coefficients: Floats, channel: int, begin: int, circle: Floats, wave: Floats, bend: Floats
+) -> None:
+    """Fill SYNC values from time `begin` on; a loop of fixed length, which runs on the processor's lanes.
+
+    wave: receives sine and cosine, (2, SYNC). bend: receives c and dc/d ln f, (2, SYNC).
+    exp(z) is Taylor's series of z/8 to the 11th power, thrice squared: |z| < 3.46, relative error 1e-12.
+    tan is the convergent of Lambert's continued fraction of order 7: within +-pi/4 its error is 2e-13.
+    """
+    oscillate(coefficients[0], coefficients[5] * (channel % 2), begin, circle, wave)
+    swing, centre = coefficients[1], math.exp(coefficients[2])
+    least, most = coefficients[6], coefficients[7]
+    for k in range(SYNC):
+        z = -0.125 * swing * wave[0, k]
+        e = _E8 + z * (_E9 + z * (_E10 + z * _E11))
+        e = _E4 + z * (_E5 + z * (_E6 + z * (_E7 + z * e)))
+        e = 1.0 + z * (1.0 + z * (_E2 + z * (_E3 + z * e)))
+        e *= e
+        e *= e
+        free = centre * e * e
+        held = min(max(free, least), most)
+        u = held - 0.25 * math.pi
+        q = u * u
+        above = 135135.0 + q * (q * (378.0 - q) - 17325.0)
+        c = u * above / (135135.0 + q * (q * (3150.0 - 28.0 * q) - 62370.0))
+        bend[0, k] = c
+        bend[1, k] = (1.0 + c * c) * held if free == held else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _stage(c: float, u: float, s: float) -> tuple[float, float]:
+    return c * u + (1.0 - c) * s, (1.0 + c) * u - c * s
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _chain(c: float, u: float, s: Six) -> tuple[float, Six, Six]:
+    """Return u_6, the states after it, and u_{k-1} - s_k, which costs nothing where nobody asks for it."""
+    u1, s1 = _stage(c, u, s[0])
+    u2, s2 = _stage(c, u1, s[1])
+    u3, s3 = _stage(c, u2, s[2])
+    u4, s4 = _stage(c, u3, s[3])
+    u5, s5 = _stage(c, u4, s[4])
+    u6, s6 = _stage(c, u5, s[5])
+    gaps = (u - s[0], u1 - s[1], u2 - s[2], u3 - s[3], u4 - s[4], u5 - s[5])
+    return u6, (s1, s2, s3, s4, s5, s6), gaps
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _load(held: Floats, lag: int) -> tuple[Six, float]:
+    """Return the states and v; the states flushed if lag = 0, which is often enough, since v always is."""
+    s1, s2, s3, s4, s5, s6, v = held
+    if lag == 0:
+        s1, s2, s3, s4, s5, s6 = _flush(s1), _flush(s2), _flush(s3), _flush(s4), _flush(s5), _flush(s6)
+    return (s1, s2, s3, s4, s5, s6), v
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _stage_adjoint(c: float, u: float, g: float, gap: float, c_grad: float) -> tuple[float, float, float]:
+    """Return u'_{k-1}, s'_k[n] and the sum c' so far from u'_k and s'_k[n+1]."""
+    return c * u + (1.0 + c) * g, (1.0 - c) * u - c * g, c_grad + (u + g) * gap
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run(
+    pair: int, x: Samples, first: int, coefficients: Floats, circle: Floats, held: Floats, y: Samples
+) -> None:
+    """Run the docstring's equations over channels 2 pair and 2 pair + 1 of x (row * channel, time).
+
+    Two side by side take the time of one, which would wait for its own last product all the while; an odd
+    last one runs beside itself. first: time n of x[:, 0]. coefficients: (row, 8). circle: (row, 2, SYNC).
+    held: (row * channel, 7), s_1 .. s_6 and v, brought up to date.
+    """
+    channels = x.shape[0] // coefficients.shape[0]
+    i = 2 * pair
+    j = min(i + 1, x.shape[0] - 1)
+    a, b = coefficients[i // channels], coefficients[j // channels]
+    r_a, r_b, m_a, m_b = a[3], b[3], a[4], b[4]
+    wave, bend_a, bend_b = np.empty((2, SYNC)), np.empty((2, SYNC)), np.empty((2, SYNC))
+    n = 0
+    while n < x.shape[1]:
+        begin = (first + n) // SYNC * SYNC
+        _sweep(a, i % channels, begin, circle[i // channels], wave, bend_a)
+        _sweep(b, j % channels, begin, circle[j // channels], wave, bend_b)
+        lag, until = first + n - begin, min(begin + SYNC - first, x.shape[1])
+        x_a, x_b, y_a, y_b = x[i, n:until], x[j, n:until], y[i, n:until], y[j, n:until]
+        c_a, c_b = bend_a[0, lag:], bend_b[0, lag:]
+        s_a, v_a = _load(held[i], lag)
+        s_b, v_b = _load(held[j], lag)
+        for k in range(until - n):
+            u_a, s_a, _ = _chain(c_a[k], x_a[k] + r_a * v_a, s_a)
+            u_b, s_b, _ = _chain(c_b[k], x_b[k] + r_b * v_b, s_b)
+            v_a, v_b = _flush(u_a), _flush(u_b)
+            y_a[k] = (1.0 - m_a) * x_a[k] + m_a * v_a
+            y_b[k] = (1.0 - m_b) * x_b[k] + m_b * v_b
+        held[i, :] = (*s_a, v_a)
+        held[j, :] = (*s_b, v_b)
+        n = until
+
+
+@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def _batch(x: Samples, coefficients: Floats, circle: Floats, y: Samples) -> None:
+    held = np.zeros((x.shape[0], _HELD))
+    for pair in prange((x.shape[0] + 1) // 2):
+        _run(pair, x, 0, coefficients, circle, held, y)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _trace(x: Samples, c: Floats, r: float, held: Floats, gaps: Floats, wet: Floats) -> None:
+    """Run one channel's block; keep u_{k-1} - s_k in gaps (SYNC, 6), v[n-1] and all v in wet (SYNC + 1,)."""
+    s, v = _load(held, 0)
+    wet[0] = v
+    for i in range(x.size):
+        u, s, gap = _chain(c[i], x[i] + r * v, s)
+        gaps[i, :] = gap
+        v = _flush(u)
+        wet[i + 1] = v
+    held[:] = (*s, v)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run_adjoint(
+    x: Samples, y_grad: Samples, channel: int, row: Floats, circle: Floats, x_grad: Samples, row_grad: Floats
+) -> None:
+    """Run one channel again, keeping its states at every SYNC samples; then block by block backwards."""
+    swing, r, m = row[1], row[3], row[4]
+    count = x.size
+    blocks = (count + SYNC - 1) // SYNC
+    wave, bend = np.empty((2, SYNC)), np.empty((2, SYNC))
+    gaps, wet, marks = np.empty((SYNC, STAGES)), np.empty(SYNC + 1), np.empty((blocks, _HELD))
+    held = np.zeros(_HELD)
+    for block in range(blocks):
+        begin = block * SYNC
+        _sweep(row, channel, begin, circle, wave, bend)
+        marks[block] = held
+        _trace(x[begin : begin + SYNC], bend[0], r, held, gaps, wet)
+
+    g1, g2, g3, g4, g5, g6, u_grad = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0  # s'_1 .. s'_6 and u'_0
+    turns_grad, swing_grad, centre_grad, r_grad, m_grad, phase_grad = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for block in range(blocks - 1, -1, -1):
+        begin = block * SYNC
+        _sweep(row, channel, begin, circle, wave, bend)
+        _trace(x[begin : begin + SYNC], bend[0], r, marks[block], gaps, wet)
+        for n in range(min(begin + SYNC, count) - 1, begin - 1, -1):
+            i = n - begin
+            c = bend[0, i]
+            u = _flush(m * y_grad[n] + r * u_grad)
+            c_grad = 0.0
+            u, g6, c_grad = _stage_adjoint(c, u, g6, gaps[i, 5], c_grad)
+            u, g5, c_grad = _stage_adjoint(c, u, g5, gaps[i, 4], c_grad)
+            u, g4, c_grad = _stage_adjoint(c, u, g4, gaps[i, 3], c_grad)
+            u, g3, c_grad = _stage_adjoint(c, u, g3, gaps[i, 2], c_grad)
+            u, g2, c_grad = _stage_adjoint(c, u, g2, gaps[i, 1], c_grad)
+            u_grad, g1, c_grad = _stage_adjoint(c, u, g1, gaps[i, 0], c_grad)
+            x_grad[n] = (1.0 - m) * y_grad[n] + u_grad
+            log_grad = c_grad * bend[1, i]
+            angle_grad = -swing * log_grad * wave[1, i]
+            centre_grad += log_grad
+            swing_grad -= log_grad * wave[0, i]
+            phase_grad += angle_grad
+            turns_grad += angle_grad * n
+            r_grad += u_grad * wet[i]
+            m_grad += y_grad[n] * (wet[i + 1] - x[n])
+        g1, g2, g3, g4, g5, g6 = _flush(g1), _flush(g2), _flush(g3), _flush(g4), _flush(g5), _flush(g6)
+    turns_grad *= 2.0 * math.pi
+    phase_grad *= channel % 2
+    row_grad[:] = (turns_grad, swing_grad, centre_grad, r_grad, m_grad, phase_grad, 0.0, 0.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def _batch_adjoint(
+    x: Samples, y_grad: Samples, rows: Floats, circle: Floats, x_grad: Samples, rows_grad: Floats
+) -> None:
+    channels = x.shape[0] // rows.shape[0]
+    for i in prange(x.shape[0]):
+        row = i // channels
+        _run_adjoint(x[i], y_grad[i], i % channels, rows[row], circle[row], x_grad[i], rows_grad[i])
+
+
+def _lanes(x: torch.Tensor) -> Samples:
+    """View (batch, channel, time) as (batch * channel, time)."""
+    return np.asarray(x.detach().numpy().reshape(-1, x.shape[2]))
+
+
+class _Phase(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, coefficients)
+        rows = coefficients.detach().numpy()
+        ctx.circle = circles(rows[:, 0])
+        lanes = _lanes(x)
+        y = np.empty_like(lanes)
+        _batch(lanes, rows, ctx.circle, y)
+        return torch.from_numpy(y.reshape(x.shape))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, coefficients = ctx.saved_tensors
+        lanes = _lanes(x)
+        x_grad, rows_grad = np.empty_like(lanes), np.empty((lanes.shape[0], _COEFFICIENTS))
+        rows = coefficients.detach().numpy()
+        _batch_adjoint(lanes, _lanes(grad.contiguous()), rows, ctx.circle, x_grad, rows_grad)
+        by_row = rows_grad.reshape(*x.shape[:2], _COEFFICIENTS).sum(axis=1)
+        return torch.from_numpy(x_grad.reshape(x.shape)), torch.from_numpy(by_row)
+
+
+def _coefficients(
+    rate: float,
+    rate_hz: torch.Tensor,
+    depth: torch.Tensor,
+    centre_hz: torch.Tensor,
+    feedback: torch.Tensor,
+    mix: torch.Tensor,
+    stereo_phase_deg: torch.Tensor,
+) -> torch.Tensor:
+    """Return the coefficients (batch, 8) in float64, differentiable."""
+    centre = (centre_hz.double() * (math.pi / rate)).log()
+    least = torch.full_like(centre, math.pi * min(LEAST_HZ / rate, MOST_OF_RATE))
+    most = torch.full_like(centre, math.pi * min(MOST_HZ / rate, MOST_OF_RATE))
+    swing = depth.double() * (OCTAVES * math.log(2.0))
+    phase = stereo_phase_deg.double().deg2rad()
+    columns = [rate_hz.double() / rate, swing, centre, feedback.double(), mix.double(), phase, least, most]
+    return torch.stack(columns, dim=1)
+
+
+def forward(
+    x: torch.Tensor,
+    rate: float,
+    *,
+    rate_hz: torch.Tensor,
+    depth: torch.Tensor,
+    centre_hz: torch.Tensor,
+    feedback: torch.Tensor,
+    mix: torch.Tensor,
+    stereo_phase_deg: torch.Tensor,
+) -> torch.Tensor:
+    """Sweep each row of (batch, channel, time) with its own settings; time 0 is its first sample."""
+    rows = _coefficients(rate, rate_hz, depth, centre_hz, feedback, mix, stereo_phase_deg)
+    y: torch.Tensor = _Phase.apply(x.contiguous(), rows)  # type: ignore[no-untyped-call]
+    return y
+
+
+@lru_cache(maxsize=64)  # the same for every block of a stream, and dearer than a short block
+def _row(rate: float, *knobs: float) -> tuple[Floats, Floats]:
+    """Return the coefficients (1, 8) and the circle (1, 2, SYNC) of one setting."""
+    row = _coefficients(rate, *torch.tensor(knobs, dtype=torch.float64)[:, None]).numpy()
+    return row, circles(row[:, 0])
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a stream stands. Nothing in it is ever written to, so a state can be used more than once.
+
+    Attributes
+    ----------
+    held: (channel, 7), s_1 .. s_6 and the last v.
+    time: samples so far.
+    """
+
+    held: Floats
+    time: int
+
+
+def render(
+    x: Samples,
+    rate: float,
+    state: State | None,
+    *,
+    rate_hz: float,
+    depth: float,
+    centre_hz: float,
+    feedback: float,
+    mix: float,
+    stereo_phase_deg: float,
+) -> tuple[Samples, State]:
+    """Sweep a block (channel, time)."""
+    row, circle = _row(rate, rate_hz, depth, centre_hz, feedback, mix, stereo_phase_deg)
+    x = np.ascontiguousarray(x)
+    held, time = (np.zeros((x.shape[0], _HELD)), 0) if state is None else (state.held.copy(), state.time)
+    y = np.empty_like(x)
+    for pair in range((x.shape[0] + 1) // 2):
+        _run(pair, x, time, row, circle, held, y)
+    return y, State(held, time + x.shape[1])
+
+
+_RATE_HZ = Param("rate_hz", "Hz", 0.02, 10.0, default=0.4, scale="log", spread=0.2, help="sweeps per second")
+_DEPTH = Param("depth", "", 0.0, 1.0, default=0.4, spread=0.2, help="swing; 1 is five octaves to either side")
+_CENTRE_HZ = Param(
+    "centre_hz", "Hz", 100.0, 8000.0, default=1000.0, scale="log", spread=0.15,
+    help="middle notch around which the others swing",
+)  # fmt: skip
+_FEEDBACK = Param(
+    "feedback", "", -0.95, 0.95, default=0.3, spread=0.2,
+    help="above 0 it raises what lies between the notches, below 0 the notches themselves",
+)  # fmt: skip
+_MIX = Param(
+    "mix", "", 0.0, 1.0, default=0.5, spread=0.15, help="swept sound in the sum; notches are deepest at .5"
+)
+_STEREO_PHASE_DEG = Param(
+    "stereo_phase_deg", "deg", 0.0, 180.0, default=60.0, spread=0.25, help="right against left; 0 is mono"
+)
+
+GONE = math.log(1000.0)
+TAIL = 15.0
+"""60 dB in the unit of exponents; what six stages add to the slowest pole: by simulation, at most 14.1."""
+
+
+def _tail_s(settings: Mapping[str, float]) -> float:
+    """Take the slowest pole of the loop where the sweep is lowest; it moves on, so this is an upper bound.
+
+    With p = s/omega the loop closes where ((1 + p)/(1 - p))^6 = r: the slowest root is
+    p = -(R - 1)/(R + 1), R = |r|^(-1/6), if r > 0; and no slower if r < 0.
+    """
+    lowest_hz = max(settings["centre_hz"] / math.exp2(OCTAVES * settings["depth"]), LEAST_HZ)
+    root = float(max(abs(settings["feedback"]), TINY) ** (-1.0 / STAGES))
+    return (GONE * (root + 1.0) / (root - 1.0) + TAIL) / (2.0 * math.pi * lowest_hz)
+
+
+EFFECT = Effect(
+    name="phaser",
+    summary="Phaser: six swept all-passes with feedback",
+    params=(_RATE_HZ, _DEPTH, _CENTRE_HZ, _FEEDBACK, _MIX, _STEREO_PHASE_DEG),
+    forward=forward,
+    render=render,
+    # Both forms run the same float64 kernel, of which the output alone is rounded to float32.
+    tolerance_db=-140.0,
+    tail_s=_tail_s,
+)
