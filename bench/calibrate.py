@@ -25,7 +25,7 @@ import soundfile
 import soxr
 import torch
 
-from fxstyle.embed.measured import shrunken_covariance
+from fxstyle.embed.measured import CROPS, shrunken_covariance
 from fxstyle.features.descriptors import describe
 from fxstyle.fit import judge
 from fxstyle.fit.crops import salient
@@ -86,7 +86,7 @@ def described(window: Stereo) -> dict[str, npt.NDArray[np.floating[Any]]]:
     return (
         fit
         | {f"judge.{name}": vector for name, vector in heard.items()}
-        | {f"crops.{name}": vectors.numpy() for name, vectors in single.items()}
+        | {f"{CROPS}{name}": vectors.numpy() for name, vectors in single.items()}
     )
 
 
@@ -98,7 +98,7 @@ def main() -> None:
     for folder, x in recordings(data):
         vectors = [None if w is None else described(w) for w in windows(x, WINDOW_S[folder])]
         for vector in filter(None, vectors):
-            for name in [n for n in vector if n.startswith("crops.")]:
+            for name in [n for n in vector if n.startswith(CROPS)]:
                 crops = vector.pop(name)
                 within.setdefault(name, []).extend(a - b for a, b in combinations(crops, 2))
         for a, b in pairwise(vectors):
@@ -117,7 +117,7 @@ def main() -> None:
             f"  median spread {np.median(np.sqrt(np.diag(matrix))):.3g}"
         )
     for name, rows in within.items():
-        covariance = matrices["fit"][name.removeprefix("crops.")]
+        covariance = matrices["fit"][name.removeprefix(CROPS)]
         inverse = np.linalg.inv(covariance.astype(np.float64))
         stacked = np.stack(rows)
         variance = np.einsum("pi,ij,pj->p", stacked, inverse, stacked).mean() / covariance.shape[0]

@@ -145,6 +145,7 @@ def cases() -> list[Case]:
     compressor = pedalboard.Compressor(-24.0, 4.0, 10.0 * JUCE, 120.0 * JUCE)
     reverb = {"t60_low_s": IR_S, "t60_mid_s": IR_S, "t60_high_s": IR_S}
     convolution = pedalboard.Convolution(_impulse_response(), mix=1.0, sample_rate=RATE)
+    gate = {"threshold_db": -30.0, "ratio": 4.0, "attack_ms": 1.0, "release_ms": 120.0}
     hard = {"knee_db": 0.0, "makeup_db": 0.0, "link": 0.0}
     freeverb = pedalboard.Reverb(0.7, 0.5, 0.3, 0.4)
     return [
@@ -198,6 +199,34 @@ def cases() -> list[Case]:
                 "pedalboard": _theirs(pedalboard.Delay(0.35, 0.4, 0.3)),
             },
             note="fxstyle filters every echo and interpolates the time",
+        ),
+        Case(
+            "gate",
+            {
+                "fxstyle": _ours(_slot("gate", **gate, range_db=80.0, knee_db=0.0, hold_ms=0.0, link=0.0)),
+                "pedalboard": _theirs(pedalboard.NoiseGate(-30.0, 4.0, 1.0 * JUCE, 120.0 * JUCE)),
+            },
+            ("pedalboard",),
+        ),
+        Case("transient", {"fxstyle": _ours(_slot("transient"))}),
+        Case(
+            "bitcrush",
+            {
+                # their bits count one polarity; at the sound's own rate nothing is held
+                "fxstyle": _ours(_slot("bitcrush", bits=9.0, hold_hz=float(RATE))),
+                "pedalboard": _theirs(pedalboard.Bitcrush(8.0)),
+            },
+            ("pedalboard",),
+        ),
+        Case("tremolo", {"fxstyle": _ours(_slot("tremolo"))}),
+        Case(
+            "phaser",
+            {
+                # their feedback has the other sign
+                "fxstyle": _ours(_slot("phaser", feedback=-0.3, stereo_phase_deg=0.0)),
+                "pedalboard": _theirs(pedalboard.Phaser(0.4, 0.4, 1000.0, 0.3, 0.5)),
+            },
+            note="fxstyle moves its filters at every sample, pedalboard at every fourth",
         ),
         Case(
             "chorus",

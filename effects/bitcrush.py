@@ -230,7 +230,7 @@ EFFECT = Effect(
     params=(
         Param("bits", "bit", 2.0, 16.0, default=12.0, spread=0.2, help="resolution; fractions are allowed"),
         Param(
-            "hold_hz", "Hz", 500.0, 48_000.0, default=26_040.0, scale="log", spread=0.2,
+            "hold_hz", "Hz", 500.0, 192_000.0, default=26_040.0, scale="log", spread=0.2,
             help="steps of the staircase per second; at the rate of the sound it leaves it alone",
         ),
     ),

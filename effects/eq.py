@@ -10,8 +10,9 @@ w0 / x; so the corner is designed at the (prewarped) cut frequency over, or time
 Butterworth cut of 12 dB per octave; a Q well below 0.5 parts its two real poles and leaves 6 dB per octave.
 
 Frequencies near and above half the rate: the design needs f < rate/2. Beyond NYQUIST_SHARE of it a cut
-is clamped there (a high cut is then nearly the identity: 0.01 dB lower at 0.9 of half the rate, less
-below), and a peak or shelf whose frequency is there has 0 dB: what it would change cannot be heard.
+is clamped there (a high cut is then nearly the identity: at 0.9 of half the rate 0.01 dB lower as a
+Butterworth cut, 0.2 dB at the gentlest), and a peak or shelf whose frequency is there has 0 dB: what it
+would change cannot be heard.
 """
 
 from __future__ import annotations
@@ -117,6 +118,12 @@ _RIDGE = 0.2
 _GAINS = tuple(p.name for p in PARAMS if p.unit == "dB")
 
 
+def _cut_over_corner(q: torch.Tensor) -> torch.Tensor:
+    """Frequency at which a high pass of quality `q` is 3 dB down, over its corner (module docstring)."""
+    a = q**-2.0 - 2.0
+    return ((a + (a.square() + 4.0).sqrt()) / 2.0).sqrt()
+
+
 def design(rate: float, settings: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Coefficients (batch, 10, 6) in float64 from settings of shape (batch,), differentiably."""
     knob = {name: value.to(torch.float64) for name, value in settings.items()}
@@ -124,16 +131,16 @@ def design(rate: float, settings: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
     def sections(kind: str, hz: torch.Tensor, gain_db: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         # hz, gain_db, q: (batch, n) -> (batch, n, 6)
-        audible_db = torch.where(hz < top_hz, gain_db, torch.zeros_like(gain_db))
-        columns = (v.reshape(-1, 1) for v in (audible_db, hz.clamp_max(top_hz), q))
-        b, a = biquad(*columns, rate, kind)
+        b, a = biquad(*(v.reshape(-1, 1) for v in (gain_db, hz, q)), rate, kind)
         return torch.cat((b, a), dim=1).reshape(*hz.shape, 6)
+
+    def bells(kind: str, hz: torch.Tensor, gain_db: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        audible_db = torch.where(hz < top_hz, gain_db, torch.zeros_like(gain_db))
+        return sections(kind, hz.clamp_max(top_hz), audible_db, q)
 
     def corner(hz: torch.Tensor, q: torch.Tensor, side: float) -> torch.Tensor:
         # side: 1 for a high pass, -1 for a low pass
-        a = q**-2.0 - 2.0
-        x = ((a + (a.square() + 4.0).sqrt()) / 2.0).sqrt()
-        warped = torch.tan(math.pi * hz.clamp_max(top_hz) / rate) * x**-side
+        warped = torch.tan(math.pi * hz.clamp_max(top_hz) / rate) * _cut_over_corner(q) ** -side
         return rate / math.pi * torch.atan(warped)
 
     def stack(*names: str) -> torch.Tensor:
@@ -147,14 +154,14 @@ def design(rate: float, settings: Mapping[str, torch.Tensor]) -> torch.Tensor:
     return torch.cat(
         (
             sections("high_pass", low_cut, none_db, stack("low_cut_q")),
-            sections("low_shelf", low_shelf, stack("low_shelf_db"), shelf_q),
-            sections(
+            bells("low_shelf", low_shelf, stack("low_shelf_db"), shelf_q),
+            bells(
                 "peaking",
                 stack(*(f"peak{i}_hz" for i in peaks)),
                 stack(*(f"peak{i}_db" for i in peaks)),
                 stack(*(f"peak{i}_q" for i in peaks)),
             ),
-            sections("high_shelf", high_shelf, stack("high_shelf_db"), shelf_q),
+            bells("high_shelf", high_shelf, stack("high_shelf_db"), shelf_q),
             sections("low_pass", high_cut, none_db, stack("high_cut_q")),
         ),
         dim=1,
@@ -267,21 +274,36 @@ def response_db(frequency_hz: Vector, rate: float, settings: Mapping[str, float]
 def tail_s(settings: Mapping[str, float]) -> float:
     """Seconds in which the slowest ringing falls by 60 dB: ln(1000) 2 Q' / w0.
 
-    The poles of a peak have Q' = Q 10^(g/40); those of a cut Q' = Q. Cuts at their outer limit count
-    as off, and shelves do not ring.
+    The poles of a peak have Q' = Q 10^(g/40). Cuts at their outer limit count as off, and shelves do
+    not ring.
     """
     ringing = [
         (settings[f"peak{i}_hz"], settings[f"peak{i}_q"] * 10.0 ** (settings[f"peak{i}_db"] / 40.0))
         for i in range(1, len(_PEAKS_HZ) + 1)
         if settings[f"peak{i}_db"] != 0.0
     ]
-    # Below Q = 1/2 a cut does not ring: it decays with the pole next to its frequency.
-    ringing += [
-        (settings[f"{cut}_hz"], max(settings[f"{cut}_q"], 0.5))
-        for cut in ("low_cut", "high_cut")
+    tails = [math.log(1000.0) * q / (math.pi * hz) for hz, q in ringing]
+    tails += [
+        _cut_tail_s(settings[f"{cut}_hz"], settings[f"{cut}_q"], side)
+        for cut, side in (("low_cut", 1.0), ("high_cut", -1.0))
         if settings[f"{cut}_hz"] != _DEFAULTS[f"{cut}_hz"]
     ]
-    return max((math.log(1000.0) * q / (math.pi * hz) for hz, q in ringing), default=0.0)
+    return max(tails, default=0.0)
+
+
+def _cut_tail_s(hz: float, q: float, side: float) -> float:
+    """Seconds in which a cut's response falls by 60 dB; `side` is 1 for a low cut, -1 for a high cut.
+
+    Below Q = 1/2 there are two real poles; in a low cut's response the slower one has less weight, by the
+    square of their ratio.
+    """
+    w0 = 2.0 * math.pi * hz * float(_cut_over_corner(torch.tensor(q, dtype=torch.float64))) ** -side
+    if q >= 0.5:
+        return math.log(1000.0) * 2.0 * q / w0
+    root = math.sqrt(1.0 - 4.0 * q * q)
+    slow, fast = w0 * (1.0 - root) / (2.0 * q), w0 * (1.0 + root) / (2.0 * q)
+    weight = 2.0 * math.log(slow / fast) if side > 0.0 else 0.0
+    return max((math.log(1000.0) + weight) / slow, math.log(1000.0) / fast)
 
 
 def start(source: Measurement, reference: Measurement) -> dict[str, float]:

@@ -5,7 +5,8 @@ For a slot whose effect is late by l_i samples,
     y_i[n] = x_i[n - l_i] + a_i (f_i(x_i)[n] - x_i[n - l_i]),     y_i[n] = f_i(x_i)[n] for a_i = 1
 
 so dry and wet stay aligned, the whole is late by the sum of the l_i, and `render` takes that many
-samples off the front. A slot that is bypassed or has amount 0 is not run at all: the identity to the bit.
+samples off the front. A slot begins when what comes before it has caught up, so that every oscillator starts
+with the recording, as in `forward`. A slot that is bypassed or has amount 0 is not run at all: the identity to the bit.
 
 Nothing is clipped silently. A file whose sample format ends at full scale is rendered once more, lower by
 a constant gain, if its peak would exceed 0 dBFS (for MP3, Ogg and Opus -1 dBFS: decoded peaks exceed
@@ -48,9 +49,13 @@ Progress = Callable[[int, int], None]
 
 
 class _Stage:
-    """One running slot: the effect's state and the dry signal it has to wait for."""
+    """One running slot: the effect's state and the dry signal it has to wait for.
 
-    def __init__(self, slot: Slot, rate: int, channels: int) -> None:
+    `early` samples come from the slots before it ahead of the recording's first: they are left out.
+    """
+
+    def __init__(self, slot: Slot, rate: int, channels: int, early: int) -> None:
+        self._early = early
         self._slot, self._rate = slot, rate
         self.latency = slot.effect.latency(rate)
         self._state: Any = None
@@ -59,6 +64,16 @@ class _Stage:
         self._channels = channels
 
     def process(self, x: Samples) -> Samples:
+        if not self._early:
+            return self._run(x)
+        left_out = min(self._early, x.shape[1])
+        self._early -= left_out
+        nothing = np.zeros((self._channels, left_out), dtype=x.dtype)
+        if left_out == x.shape[1]:
+            return nothing
+        return np.concatenate([nothing, self._run(x[:, left_out:])], axis=1)
+
+    def _run(self, x: Samples) -> Samples:
         wet, self._state = self._slot.effect.render(x, self._rate, self._state, **self._slot.settings)
         if not self._mixes:
             return wet
@@ -87,7 +102,11 @@ class Renderer:
 
     def __init__(self, chain: Chain, rate: int, channels: int) -> None:
         self.channels = channels
-        self._stages = tuple(_Stage(slot, rate, channels) for slot in chain if slot.active)
+        stages: list[_Stage] = []
+        for slot in chain:
+            if slot.active:
+                stages.append(_Stage(slot, rate, channels, sum(stage.latency for stage in stages)))
+        self._stages = tuple(stages)
         self._dtype: np.dtype[Any] = np.dtype(np.float32)
 
     @property

@@ -88,13 +88,13 @@ def test_render_is_forward(channels: int) -> None:
     chain = busy_chain()
     y = render(chain, x, RATE)
     with torch.no_grad():
-        expected = chain.forward(torch.from_numpy(x)[None], RATE)[0].numpy()
+        # `render` knows the tails beyond the end, which filters that look ahead hear: `forward` is given them.
+        padded = torch.nn.functional.pad(torch.from_numpy(x), (0, 2000))
+        expected = chain.forward(padded[None], RATE)[0].numpy()[:, : x.shape[1]]
     # the stated tolerances of all effects, their errors in phase, and the gain of what follows
     limit = sum(10.0 ** (slot.effect.tolerance_db / 20.0) for slot in chain)
     gain = max(1.0, float(np.abs(expected).max() / np.abs(x).max()))
-    # At its very end `forward` takes silence for what follows, `render` the tail of the effects before it:
-    # an oversampling filter's last samples tell them apart.
-    assert np.abs(y - expected)[:, :-100].max() <= limit * gain
+    assert np.abs(y - expected).max() <= limit * gain
 
 
 @pytest.mark.parametrize("amount", [1.0, 0.25])

@@ -50,7 +50,7 @@ class Verdict:
 
     Attributes
     ----------
-    before, after: distance of the input and of the output from the reference in dB (judge.py).
+    before, after: distance of the input and of the output from the reference (judge.py).
     accepted: whether the output is nearer to the reference than the input was.
     amount: share of the fitted chain that was kept; 0 if none.
     message: the same in words.
@@ -86,7 +86,7 @@ class Judge:
         return list(y[..., self._preroll :])
 
     def distance(self, chain: Chain) -> float:
-        """Return the distance in dB; infinite for an output that is not finite."""
+        """Return the distance; infinite for an output that is not finite."""
         passages = self._passages(chain)
         if not all(np.isfinite(p).all() for p in passages):
             return float("inf")

@@ -3,7 +3,8 @@
 A recording is described by its levels E[t, b] = 10 log10 power in mel bands b and frames t, a transform
 and bands of its own, and no quantile, slope or waveform of the objective's:
 
-    spectrum  10 log10 <10^(E/10)>                  loudness and colour
+    level     10 log10 <sum_b 10^(E/10)>            how loud
+    spectrum  10 log10 <10^(E/10)> less the level   colour
     swing     standard deviation of E over time     dynamics
     pace      <|E[t + lag] - E[t]|>                 attack, decay, movement
     side      spectrum of the side less the mid's   width
@@ -90,7 +91,7 @@ def _power_mean_db(levels_db: Matrix) -> Matrix:
 
 
 def describe(passages: list[Samples], rate: float, *, with_side: bool) -> dict[str, Matrix]:
-    """Describe a recording, given as passages (channel, time), by group: (MELS,) dB each.
+    """Describe a recording, given as passages (channel, time), by group: (MELS,) dB each, the level (1,).
 
     `side` is there only if asked for; every passage must then have two channels.
     """
@@ -107,15 +108,18 @@ def describe(passages: list[Samples], rate: float, *, with_side: bool) -> dict[s
         for level, lag in zip(levels, lags, strict=True)
     ]
     moved = np.concatenate(steps)
+    spectrum = _power_mean_db(heard)
+    level = 10.0 * np.log10((10.0 ** (spectrum / 10.0)).sum())
     out = {
-        "spectrum": _power_mean_db(heard),
+        "level": np.array([level]),
+        "spectrum": spectrum - level,
         "swing": heard.std(axis=0),
         # A click in silence has no two sounding frames at that distance.
         "pace": moved.mean(axis=0) if len(moved) else np.zeros(MELS),
     }
     if with_side:
         sides = np.concatenate([_frames_db((x[0] - x[1]) / 2.0, rate) for x in passages])[sounding]
-        out["side"] = np.maximum(_power_mean_db(sides) - out["spectrum"], MONO_DB)
+        out["side"] = np.maximum(_power_mean_db(sides) - spectrum, MONO_DB)
     return out
 
 

@@ -1,4 +1,4 @@
-"""How much work a fit does at each quality: crops, starts, rounds."""
+"""How much work a fit does at each quality: crops, draws, rounds."""
 
 from __future__ import annotations
 

@@ -31,7 +31,12 @@ STEP_SIZE = 0.06
 PRIOR_WIDTH = 1.2
 """Standard deviation of the draws over the prior's: a little wider, to look around."""
 
+SHARES = (0.35, 0.15, 0.5)
+"""How often an effect's knobs come from the guess, the defaults, the prior."""
+
 SHAKE = 0.04
+"""Standard deviation, in shares of a knob's range, by which every drawn position is moved."""
+
 NEAR_COPY = 0.1
 """Two positions no knob of which differs by more than this share of its range lead to the same place."""
 
@@ -77,7 +82,7 @@ def draws(space: Space, guess: Vector, count: int, generator: np.random.Generato
     slots = [k.address.split(".")[0] for k in space.knobs]
     rows = [guess, home]
     while len(rows) < count:
-        pick = {slot: generator.choice(3, p=(0.35, 0.15, 0.5)) for slot in dict.fromkeys(slots)}
+        pick = {slot: generator.choice(3, p=SHARES) for slot in dict.fromkeys(slots)}
         drawn = _mirrored(home + spread * generator.normal(0.0, PRIOR_WIDTH, space.size))
         row = np.asarray([(guess[i], home[i], drawn[i])[pick[slot]] for i, slot in enumerate(slots)])
         rows.append(row + generator.normal(0.0, SHAKE, space.size))

@@ -45,7 +45,7 @@ def test_shelves_have_their_gain_beyond_and_half_of_it_at_the_corner(gain_db: fl
 
 
 @pytest.mark.parametrize("q", [0.1, 0.3, 0.7071, 2.0])
-@pytest.mark.parametrize("hz", [30.0, 400.0, 9000.0])
+@pytest.mark.parametrize("hz", [30.0, 400.0, 9000.0, 20000.0])
 def test_a_cut_is_3_db_down_at_its_frequency(hz: float, q: float) -> None:
     for cut in ("low_cut", "high_cut"):
         param = EFFECT.param(f"{cut}_hz")
@@ -179,3 +179,27 @@ class TestStart:
     def test_leaves_silence_alone(self, source: np.ndarray) -> None:
         guess = start(measure(np.zeros_like(source), RATE), measure(source, RATE))
         assert set(guess.values()) == {0.0}
+
+
+@pytest.mark.parametrize("q", [0.1, 0.3, 0.7071])
+def test_parked_cuts_are_absent_whatever_their_slope(q: float) -> None:
+    band = np.geomspace(60.0, 0.9 * RATE / 2.0, 40)
+    parked = response_db(band, RATE, {"low_cut_q": q, "high_cut_q": q})
+    assert np.abs(parked).max() < 0.3
+
+
+@pytest.mark.parametrize("q", [0.1, 0.2, 0.3, 0.45, 0.7071, 2.0])
+@pytest.mark.parametrize(("cut", "hz"), [("low_cut", 60.0), ("high_cut", 300.0)])
+def test_a_cut_has_rung_out_after_its_tail(cut: str, hz: float, q: float) -> None:
+    settings = EFFECT.defaults() | {f"{cut}_hz": hz, f"{cut}_q": q}
+    impulse = np.zeros((1, int(2.0 * RATE)))
+    impulse[0, 100] = 1.0
+    y = EFFECT.render(impulse, RATE, None, **settings)[0][0]
+    if cut == "high_cut":
+        # The parked low cut has a response of its own, at 5 Hz, which is no part of the tail.
+        y = y - EFFECT.render(impulse, RATE, None, **EFFECT.defaults())[0][0]
+    # The parked high cut's response, near half the rate, is over after sixty samples.
+    y = np.abs(y[160:])
+    end = int(EFFECT.tail_s(settings) * RATE)
+    assert y[end:].max() < 4e-3 * y.max()
+    assert y[end // 4 :].max() > 1e-3 * y.max()  # nor is the tail far too long
