@@ -297,7 +297,8 @@ def _cut_tail_s(hz: float, q: float, side: float) -> float:
     Below Q = 1/2 there are two real poles; in a low cut's response the slower one has less weight, by the
     square of their ratio.
     """
-    w0 = 2.0 * math.pi * hz * float(_cut_over_corner(torch.tensor(q, dtype=torch.float64))) ** -side
+    over = float(_cut_over_corner(torch.tensor(q, dtype=torch.float64)))
+    w0 = 2.0 * math.pi * hz * math.pow(over, -side)
     if q >= 0.5:
         return math.log(1000.0) * 2.0 * q / w0
     root = math.sqrt(1.0 - 4.0 * q * q)

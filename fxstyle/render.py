@@ -5,8 +5,9 @@ For a slot whose effect is late by l_i samples,
     y_i[n] = x_i[n - l_i] + a_i (f_i(x_i)[n] - x_i[n - l_i]),     y_i[n] = f_i(x_i)[n] for a_i = 1
 
 so dry and wet stay aligned, the whole is late by the sum of the l_i, and `render` takes that many
-samples off the front. A slot begins when what comes before it has caught up, so that every oscillator starts
-with the recording, as in `forward`. A slot that is bypassed or has amount 0 is not run at all: the identity to the bit.
+samples off the front. A slot begins when what comes before it has caught up, so that every oscillator
+starts with the recording, as in `forward`. A slot that is bypassed or has amount 0 is not run at all: the
+identity to the bit.
 
 Nothing is clipped silently. A file whose sample format ends at full scale is rendered once more, lower by
 a constant gain, if its peak would exceed 0 dBFS (for MP3, Ogg and Opus -1 dBFS: decoded peaks exceed

@@ -88,7 +88,7 @@ def test_render_is_forward(channels: int) -> None:
     chain = busy_chain()
     y = render(chain, x, RATE)
     with torch.no_grad():
-        # `render` knows the tails beyond the end, which filters that look ahead hear: `forward` is given them.
+        # `render` hears the tails beyond the end, where filters look ahead: `forward` is given them too.
         padded = torch.nn.functional.pad(torch.from_numpy(x), (0, 2000))
         expected = chain.forward(padded[None], RATE)[0].numpy()[:, : x.shape[1]]
     # the stated tolerances of all effects, their errors in phase, and the gain of what follows
