@@ -115,7 +115,7 @@ def test_the_page_says_what_matters(match: Match, page: str) -> None:
     for words in (
         "take0.wav, made to sound like take1.wav",
         "75 % nearer to the reference.",
-        "4.00 dB",
+        "input4.00output1.00",
         "-6.0 dB",
         "4.00:1",
         "Left out, for it brought nothing: reverb.",
