@@ -38,6 +38,7 @@ from fxstyle import effects
 from fxstyle.effects import eq
 from fxstyle.performance import perform
 from fxstyle.render import render as fxstyle_render
+from fxstyle.units import PEDALBOARD_TIME_RATIO
 
 RATE = 44100
 BLOCK = 8192
@@ -135,14 +136,12 @@ def _mid_side(x: Stereo) -> Any:
     return np.stack((mid + side, mid - side))
 
 
-JUCE = 2.0 * math.pi
-"""pedalboard's time constants are exp(-2 pi 1000/(rate ms)), fxstyle's exp(-1000/(rate ms))."""
-
-
 def cases() -> list[Case]:
     """All cases whose effects exist."""
     comp = {"threshold_db": -24.0, "ratio": 4.0, "attack_ms": 10.0, "release_ms": 120.0}
-    compressor = pedalboard.Compressor(-24.0, 4.0, 10.0 * JUCE, 120.0 * JUCE)
+    compressor = pedalboard.Compressor(
+        -24.0, 4.0, 10.0 * PEDALBOARD_TIME_RATIO, 120.0 * PEDALBOARD_TIME_RATIO
+    )
     reverb = {"t60_low_s": IR_S, "t60_mid_s": IR_S, "t60_high_s": IR_S}
     convolution = pedalboard.Convolution(_impulse_response(), mix=1.0, sample_rate=RATE)
     gate = {"threshold_db": -30.0, "ratio": 4.0, "attack_ms": 1.0, "release_ms": 120.0}
@@ -204,7 +203,11 @@ def cases() -> list[Case]:
             "gate",
             {
                 "fxstyle": _ours(_slot("gate", **gate, range_db=80.0, knee_db=0.0, hold_ms=0.0, link=0.0)),
-                "pedalboard": _theirs(pedalboard.NoiseGate(-30.0, 4.0, 1.0 * JUCE, 120.0 * JUCE)),
+                "pedalboard": _theirs(
+                    pedalboard.NoiseGate(
+                        -30.0, 4.0, 1.0 * PEDALBOARD_TIME_RATIO, 120.0 * PEDALBOARD_TIME_RATIO
+                    )
+                ),
             },
             ("pedalboard",),
         ),

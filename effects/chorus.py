@@ -54,6 +54,8 @@ from numba import njit, prange
 from torch.autograd.function import once_differentiable
 
 from fxstyle.effect import Effect, Samples
+from fxstyle.kernel import flush
+from fxstyle.oscillator import SYNC, Floats, circles, oscillate
 from fxstyle.param import Param
 from fxstyle.units import amplitude_to_db, ms_to_samples
 
@@ -63,23 +65,10 @@ LEAST_MS = 0.25
 LEAST_SAMPLES = 1.0
 """At rates below 4 kHz this is longer than LEAST_MS."""
 
-SYNC = 64
-"""Samples between two exact values of the sine."""
-
 TAPS = 4
-
-TINY = 1e-20
-"""Values in the loop below -400 dB become zero, long before they turn into slow denormal numbers."""
 
 _COEFFICIENTS = 7
 """Columns: turns of the oscillator per sample, depth, delay in samples, r, m, phase in radians, least."""
-
-Floats = npt.NDArray[np.float64]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _flush(value: float) -> float:
-    return 0.0 if abs(value) < TINY else value
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -97,13 +86,9 @@ def _sweep(
     circle: sine and cosine of the angles from 0 on. swing: receives sine, cosine and t, (3, SYNC).
     whole: receives d + 1. taps: receives c_j, (4, SYNC).
     """
-    passed = coefficients[0] * begin
-    angle = 2.0 * math.pi * (passed - math.floor(passed)) + coefficients[5] * (channel % 2)
-    s, c = math.sin(angle), math.cos(angle)
+    oscillate(coefficients[0], coefficients[5] * (channel % 2), begin, circle, swing)
     depth, delay, least = coefficients[1], coefficients[2], coefficients[6]
     for k in range(SYNC):
-        swing[0, k] = s * circle[1, k] + c * circle[0, k]
-        swing[1, k] = c * circle[1, k] - s * circle[0, k]
         swept = delay - depth * swing[0, k]
         here = swept if swept > least else least  # in this form no NaN becomes an index
         whole[k] = int(here)
@@ -146,9 +131,7 @@ def _run(
             j = np.uint64(lag + i)
             k = np.uint64(base + i - whole[j] - 2)
             written[i] = given[i] + r * v
-            v = _flush(
-                (taps[0, j] * f0[k] + taps[1, j] * f1[k]) + (taps[2, j] * f2[k] + taps[3, j] * line[k])
-            )
+            v = flush((taps[0, j] * f0[k] + taps[1, j] * f1[k]) + (taps[2, j] * f2[k] + taps[3, j] * line[k]))
             out[i] = (1.0 - m) * given[i] + m * v
         n = until
     return v
@@ -183,7 +166,7 @@ def _run_adjoint(
         for n in range(min(begin + SYNC, count) - 1, begin - 1, -1):
             j = n - begin
             k = reach + n - whole[j]
-            v_grad = _flush(m * y_grad[n] + r * w_grad[reach + n + 1])
+            v_grad = flush(m * y_grad[n] + r * w_grad[reach + n + 1])
             w_grad[k + 1] += v_grad * taps[0, j]
             w_grad[k] += v_grad * taps[1, j]
             w_grad[k - 1] += v_grad * taps[2, j]
@@ -211,14 +194,14 @@ def _run_adjoint(
 def _batch(
     x: npt.NDArray[Any],
     coefficients: Floats,
-    circles: Floats,
+    circle: Floats,
     reach: int,
     y: npt.NDArray[Any],
 ) -> None:
     for i in prange(x.shape[0] * x.shape[1]):
         row, channel = i // x.shape[1], i % x.shape[1]
         line = np.zeros(reach + x.shape[2])
-        _run(x[row, channel], 0, channel, coefficients[row], circles[row], 0.0, line, y[row, channel])
+        _run(x[row, channel], 0, channel, coefficients[row], circle[row], 0.0, line, y[row, channel])
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -226,7 +209,7 @@ def _batch_adjoint(
     x: npt.NDArray[Any],
     y_grad: npt.NDArray[Any],
     coefficients: Floats,
-    circles: Floats,
+    circle: Floats,
     reach: int,
     x_grad: npt.NDArray[Any],
     coefficients_grad: Floats,
@@ -238,17 +221,11 @@ def _batch_adjoint(
             y_grad[row, channel],
             channel,
             coefficients[row],
-            circles[row],
+            circle[row],
             reach,
             x_grad[row, channel],
             coefficients_grad[row, channel],
         )
-
-
-def _circles(turns: Floats) -> Floats:
-    """Return sine and cosine of the first SYNC angles of each row, (batch, 2, SYNC)."""
-    angles = 2.0 * np.pi * turns[:, None] * np.arange(SYNC)
-    return np.stack([np.sin(angles), np.cos(angles)], axis=1)
 
 
 def _reach(row: Floats) -> int:
@@ -261,7 +238,7 @@ class _Sweep(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(x, coefficients)
         rows = coefficients.detach().numpy()
-        ctx.circles = _circles(rows[:, 0])
+        ctx.circles = circles(rows[:, 0])
         ctx.reach = max((_reach(row) for row in rows), default=0)
         samples = x.detach().numpy()
         y = np.empty_like(samples)
@@ -319,7 +296,7 @@ def forward(
 def _row(rate: float, *knobs: float) -> tuple[Floats, Floats]:
     """Return the coefficients (7,) and the circle (2, SYNC) of one setting, in the order of the knobs."""
     row = _coefficients(rate, *torch.tensor(knobs, dtype=torch.float64)[:, None]).numpy()
-    return row[0], _circles(row[:, 0])[0]
+    return row[0], circles(row[:, 0])[0]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ polynomials below (relative error under 2e-11), which run in SIMD lanes where li
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ import torch
 from numba import njit, prange
 
 from fxstyle.effect import Effect, Samples
+from fxstyle.levels import DB_PER_NEPER, amplitudes, decibels, rectify
 from fxstyle.param import Param
 from fxstyle.recurrence import BLOCK, TINY, Floats, own
 from fxstyle.units import time_constant
@@ -39,64 +39,20 @@ from fxstyle.units import time_constant
 if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement, Vector
 
-PEDALBOARD_TIME_RATIO = 2.0 * math.pi
-"""pedalboard_ms / attack_ms, and likewise for the release."""
-
 _THRESHOLD_DB = Param("threshold_db", "dB", -60.0, 0.0, -18.0, help="level above which it turns down")
 _START_RATIO_LIMIT = 8.0
 _LEAST_SPREAD_DB = 0.5
 """A steadier reference than this is a test tone; dividing by it would ask for any ratio."""
 
 _KEEP_NOTHING = np.empty((0, 0))
-_DB_PER_OCTAVE = 20.0 * math.log10(2.0)
-_DB_PER_NEPER = 20.0 / math.log(10.0)
 
 # Columns of the settings as the kernels take them.
 _THRESHOLD, _SLOPE, _KNEE, _MAKEUP, _LINK, _ATTACK, _RELEASE = range(7)
-
-_MANTISSA = np.int64((1 << 52) - 1)
-_EXPONENT_BIAS = np.int64(1023)
-_ROUND = 1.5 * 2.0**52  # adding and subtracting it rounds to the nearest integer
-_SQRT_2 = math.sqrt(2.0)
-_LN_2 = math.log(2.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _block() -> Floats:
     return np.empty(BLOCK)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _level_db(e: Floats, level: Floats, scratch: Floats, size: int) -> None:
-    """Fill `level` with 20 log10 e, e > 0: ln m = 2 artanh((m - 1)/(m + 1)), m in [1/sqrt 2, sqrt 2)."""
-    bits, mantissa = e.view(np.int64), scratch.view(np.int64)
-    for n in range(size):
-        mantissa[n] = (bits[n] & _MANTISSA) | (_EXPONENT_BIAS << 52)
-        level[n] = (bits[n] >> 52) - _EXPONENT_BIAS
-    for n in range(size):
-        high = scratch[n] > _SQRT_2
-        m = 0.5 * scratch[n] if high else scratch[n]
-        octave = level[n] + 1.0 if high else level[n]
-        s = (m - 1.0) / (m + 1.0)
-        q = s * s
-        series = q * (1 / 3 + q * (1 / 5 + q * (1 / 7 + q * (1 / 9 + q * (1 / 11 + q * (1 / 13))))))
-        level[n] = _DB_PER_OCTAVE * octave + 2.0 * _DB_PER_NEPER * s * (1.0 + series)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _amplitude(level: Floats, amplitude: Floats, scratch: Floats, size: int) -> None:
-    """Fill `amplitude` with 10^(level/20): 2^octave exp(t), |t| <= ln(2)/2, Taylor's series to t^10."""
-    power = scratch.view(np.int64)
-    for n in range(size):
-        z = level[n] * (1.0 / _DB_PER_OCTAVE)
-        octave = (z + _ROUND) - _ROUND
-        power[n] = (np.int64(octave) + _EXPONENT_BIAS) << 52
-        t = (z - octave) * _LN_2
-        series = 1 / 5040 + t * (1 / 40320 + t * (1 / 362880 + t * (1 / 3628800)))
-        series = 1 / 6 + t * (1 / 24 + t * (1 / 120 + t * (1 / 720 + t * series)))
-        amplitude[n] = 1.0 + t * (1.0 + t * (0.5 + t * series))
-    for n in range(size):
-        amplitude[n] *= scratch[n]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -114,20 +70,6 @@ def _detect(a: Floats, e: Floats, attack: float, release: float, last: float, si
             last = rising if rising < falling else falling
         e[n] = last
     return last
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rectify(x: Samples, begin: int, link: float, lane: int, a: Floats, size: int) -> None:
-    """Fill `a` with the level of channel `lane`; TINY instead of less keeps out denormals and log 0."""
-    for n in range(size):
-        a[n] = abs(x[0, begin + n])
-    for c in range(1, x.shape[0]):
-        for n in range(size):
-            other = float(abs(x[c, begin + n]))
-            a[n] = other if other > a[n] else a[n]
-    for n in range(size):
-        level = (1.0 - link) * abs(x[lane, begin + n]) + link * a[n]
-        a[n] = level if level > TINY else TINY
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -159,11 +101,11 @@ def _run(x: Samples, p: Floats, last: Floats, y: Samples, kept: Floats) -> None:
             if begin // BLOCK < kept.shape[0]:
                 kept[begin // BLOCK, c] = last[c]
             if c < lanes:
-                _rectify(x, begin, p[_LINK], c, a, size)
+                rectify(x, begin, p[_LINK], c, a, size)
                 last[c] = _detect(a, e, p[_ATTACK], p[_RELEASE], last[c], size)
-                _level_db(e, a, scratch, size)
+                decibels(e, a, scratch, size)
                 _curve(a, e, p, size)
-                _amplitude(e, gain, scratch, size)
+                amplitudes(e, gain, scratch, size)
             else:
                 last[c] = last[0]
             for n in range(size):
@@ -192,7 +134,7 @@ def _curve_adjoint(
         # dh/dW = u/(2W) - u^2/(2W^2), which vanishes on both sides of the knee
         dknee += dgain[n] * slope * 0.5 * ramp * (1.0 - ramp)
         dmakeup += dgain[n]
-        de[n] = steep * _DB_PER_NEPER / e[n]
+        de[n] = steep * DB_PER_NEPER / e[n]
     dp[_SLOPE] += dslope
     dp[_THRESHOLD] += dthreshold
     dp[_KNEE] += dknee
@@ -256,15 +198,15 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, kept: Floats, dx: Samples, 
         size = min(BLOCK, length - begin)
         for c in range(channels):
             first = kept[begin // BLOCK, c]
-            _rectify(x, begin, p[_LINK], c, a, size)
+            rectify(x, begin, p[_LINK], c, a, size)
             _detect(a, e, p[_ATTACK], p[_RELEASE], first, size)
-            _level_db(e, level, scratch, size)
+            decibels(e, level, scratch, size)
             _curve(level, gain, p, size)
-            _amplitude(gain, gain, scratch, size)
+            amplitudes(gain, gain, scratch, size)
             for n in range(size):
                 scaled = gain[n] * dy[c, begin + n]
                 dx[c, begin + n] = scaled
-                gain[n] = scaled * x[c, begin + n] * (1.0 / _DB_PER_NEPER)
+                gain[n] = scaled * x[c, begin + n] * (1.0 / DB_PER_NEPER)
             _curve_adjoint(gain, level, e, p, da[c], size, dp)
             carry[c] = _detect_adjoint(da[c], a, e, first, p, carry[c], size, dp)
         _rectify_adjoint(da, x, begin, p, dx, size, dp)

@@ -44,6 +44,7 @@ from torch.autograd.function import once_differentiable
 
 from fxstyle.convolve import LAGRANGE_TAPS, lagrange_split, lagrange_taps
 from fxstyle.effect import Effect, Samples
+from fxstyle.kernel import flush
 from fxstyle.param import Param
 from fxstyle.units import amplitude_to_db, db_to_amplitude, ms_to_samples, power_to_db
 
@@ -53,19 +54,11 @@ if TYPE_CHECKING:
 HIGHEST_OF_RATE = 0.49
 """Corner frequencies stop here, short of half the rate, where the bilinear transform has its pole."""
 
-TINY = 1e-20
-"""Values in the loop below -400 dB become zero, long before they turn into slow denormal numbers."""
-
 PAGE = 4096
 """Arrays of a stream's line shorter than this are joined with the next block."""
 
 _COEFFICIENTS = LAGRANGE_TAPS + 4
 """Columns of the coefficients: four taps, feedback, p, q, level."""
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _flush(value: float) -> float:
-    return 0.0 if abs(value) < TINY else value
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -92,8 +85,8 @@ def _run(
         v = c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3
         v3, v2, v1 = v2, v1, v0
         w = x[n] + r * v
-        h = _flush(b * (w - w1) + p * h1)
-        f1 = _flush(c * (h + h1) + q * f1)
+        h = flush(b * (w - w1) + p * h1)
+        f1 = flush(c * (h + h1) + q * f1)
         w1, h1 = w, h
         write[n] = f1
         y[n] = x[n] + level * v
@@ -121,8 +114,8 @@ def _run_adjoint(
     for n in range(count):
         k = n + before - whole
         w = x[n] + r * (c0 * f[k] + c1 * f[k - 1] + c2 * f[k - 2] + c3 * f[k - 3])
-        h[n] = _flush(b * (w - w1) + p * h1)
-        f1 = _flush(c * (h[n] + h1) + q * f1)
+        h[n] = flush(b * (w - w1) + p * h1)
+        f1 = flush(c * (h[n] + h1) + q * f1)
         f[before + n] = f1
         w1, h1 = w, h[n]
 
@@ -135,8 +128,8 @@ def _run_adjoint(
     for n in range(count - 1, -1, -1):
         m = n + whole
         total = c0 * v_grad[m] + c1 * v_grad[m + 1] + c2 * v_grad[m + 2] + c3 * v_grad[m + 3]
-        f_grad = _flush(total + q * f_grad1)
-        h_grad = _flush(c * (f_grad + f_grad1) + p * h_grad1)
+        f_grad = flush(total + q * f_grad1)
+        h_grad = flush(c * (f_grad + f_grad1) + p * h_grad1)
         w_grad = b * (h_grad - h_grad1)
         k = n + before - whole
         r_grad += w_grad * v

@@ -34,26 +34,23 @@ Adjoint, with a bar for the derivative, lambda that of e and mu that of v:
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numba import njit, prange
 
 from fxstyle.effect import Effect, Samples
+from fxstyle.kernel import per_row
+from fxstyle.levels import DB_PER_NEPER, hold_adjoint, rectify, rectify_adjoint
 from fxstyle.param import Param
 from fxstyle.recurrence import BLOCK, TINY, Floats, own
-from fxstyle.units import ms_to_samples, time_constant
-
-PEDALBOARD_TIME_RATIO = 2.0 * math.pi
-"""pedalboard_ms / attack_ms, and likewise for the release."""
+from fxstyle.units import PEDALBOARD_TIME_RATIO, ms_to_samples, time_constant
 
 DETECTOR_MS = 50.0 / PEDALBOARD_TIME_RATIO
 """JUCE's. As the energy falls by 63 % in this time, the level of a note falls by 3 dB at most between two
 crests of its waveform if it lies above 90 Hz; below, the hold bridges them. The gate follows no fall
 faster than 0.55 dB/ms, whatever its release."""
-
-_DB_PER_NEPER = 20.0 / math.log(10.0)
 
 # Columns of the settings as the kernels take them; hold in samples.
 _THRESHOLD, _SLOPE, _RANGE, _KNEE, _LINK, _ATTACK, _RELEASE, _HOLD = range(8)
@@ -73,20 +70,6 @@ class GateState(NamedTuple):
     memory: Floats
     window: Floats
     position: int
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rectify(x: Samples, begin: int, link: float, lane: int, a: Floats, size: int) -> None:
-    """Fill `a` with the level of channel `lane`; TINY instead of less keeps out denormals and log 0."""
-    for n in range(size):
-        a[n] = max(abs(x[lane, begin + n]), TINY)
-    for c in range(x.shape[0] if link > 0.0 else 0):
-        for n in range(size):
-            other = float(abs(x[c, begin + n]))
-            a[n] = other if other > a[n] else a[n]
-    for n in range(size if 0.0 < link < 1.0 else 0):
-        level = (1.0 - link) * abs(x[lane, begin + n]) + link * a[n]
-        a[n] = level if level > TINY else TINY
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -150,13 +133,13 @@ def _limits(p: Floats) -> tuple[float, float, float]:
     Only in between a logarithm and a power are needed.
     """
     threshold, slope, most, knee = p[_THRESHOLD], p[_SLOPE], p[_RANGE], p[_KNEE]
-    open_at = math.exp((threshold + 0.5 * knee) / _DB_PER_NEPER)
+    open_at = math.exp((threshold + 0.5 * knee) / DB_PER_NEPER)
     if slope == 0.0:
         return open_at, 0.0, 1.0
     below = most / slope
     if below < 0.5 * knee:
         below = math.sqrt(2.0 * knee * below) - 0.5 * knee
-    return open_at, math.exp((threshold - below) / _DB_PER_NEPER), math.exp(-most / _DB_PER_NEPER)
+    return open_at, math.exp((threshold - below) / DB_PER_NEPER), math.exp(-most / DB_PER_NEPER)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -170,8 +153,8 @@ def _gain(e: Floats, gain: Floats, p: Floats, size: int) -> None:
         elif e[n] <= shut_at:
             gain[n] = shut
         else:
-            h, _ = _bend(threshold - _DB_PER_NEPER * math.log(e[n]), knee)
-            gain[n] = math.exp(-slope * h / _DB_PER_NEPER)
+            h, _ = _bend(threshold - DB_PER_NEPER * math.log(e[n]), knee)
+            gain[n] = math.exp(-slope * h / DB_PER_NEPER)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -189,7 +172,7 @@ def _run(
         size = min(BLOCK, length - begin)
         for c in range(channels):
             if c < lanes:
-                _rectify(x, begin, p[_LINK], c, a, size)
+                rectify(x, begin, p[_LINK], c, a, size)
                 _detect(a, p, decay, memory[c], window[c], position, size, v, u, e)
                 _gain(e, u, p, size)
             for n in range(size):
@@ -216,12 +199,12 @@ def _gain_adjoint(g: Floats, e: Floats, p: Floats, dp: Floats) -> None:
         if e[n] <= shut_at:
             dp[_RANGE] += depth
             continue
-        h, ramp = _bend(threshold - _DB_PER_NEPER * math.log(e[n]), knee)
+        h, ramp = _bend(threshold - DB_PER_NEPER * math.log(e[n]), knee)
         dp[_SLOPE] += depth * h
         dp[_THRESHOLD] += depth * slope * ramp
         # dh/dW = u/(2W) - u^2/(2W^2) within the knee, where u/W is the ramp; 0 beyond
         dp[_KNEE] += depth * slope * 0.5 * ramp * (1.0 - ramp)
-        g[n] = -depth * slope * ramp * _DB_PER_NEPER / e[n]
+        g[n] = -depth * slope * ramp * DB_PER_NEPER / e[n]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -239,32 +222,6 @@ def _smooth_adjoint(g: Floats, u: Floats, e: Floats, p: Floats, dp: Floats) -> N
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _hold_adjoint(g: Floats, v: Floats, hold: float, dv: Floats) -> float:
-    """Fill dv from g, the gradient of w, and return the gradient of the hold; blocks as in `_detect`."""
-    size, count = v.shape[0], int(hold) + 1
-    share = hold - int(hold)
-    left = np.empty(size, dtype=np.int64)  # where the maximum from here to the end of the block is
-    dhold = 0.0
-    dv[:] = 0.0
-    for begin in range(0, size, count):
-        end = min(begin + count, size)
-        most = end - 1
-        for n in range(end - 1, begin - 1, -1):
-            most = n if v[n] > v[most] else most
-            left[n] = most
-        most = begin
-        for n in range(begin, end):
-            most = n if v[n] >= v[most] else most
-            held = left[n - count + 1] if n >= count - 1 and v[left[n - count + 1]] > v[most] else most
-            dv[held] += g[n]
-            if n >= count and v[n - count] > v[held]:
-                dv[held] -= share * g[n]
-                dv[n - count] += share * g[n]
-                dhold += g[n] * (v[n - count] - v[held])
-    return dhold
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _energy_adjoint(g: Floats, a: Floats, v: Floats, decay: float) -> None:
     """Turn g in place from the gradient of v into that of a."""
     carry = 0.0
@@ -276,22 +233,6 @@ def _energy_adjoint(g: Floats, a: Floats, v: Floats, decay: float) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _rectify_adjoint(da: Floats, x: Samples, link: float, dx: Samples) -> float:
-    """Add to dx from da (channel, time) and return the gradient of the link; |x| has slope 0 at 0."""
-    dlink = 0.0
-    for n in range(x.shape[1]):
-        loudest, total = 0, 0.0
-        for c in range(x.shape[0]):
-            loudest = c if abs(x[c, n]) > abs(x[loudest, n]) else loudest
-            total += da[c, n]
-        for c in range(x.shape[0]):
-            slope = (1.0 - link) * da[c, n] + (link * total if c == loudest else 0.0)
-            dx[c, n] += slope * np.sign(x[c, n])
-            dlink += da[c, n] * (abs(x[loudest, n]) - abs(x[c, n]))
-    return dlink
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _run_adjoint(dy: Samples, x: Samples, p: Floats, decay: float, dx: Samples, dp: Floats) -> None:
     """Fill dx like x and add to dp (8,) from dy, all (channel, time)."""
     channels, size = x.shape
@@ -299,18 +240,18 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, decay: float, dx: Samples, 
     da = np.empty((channels, size))
     for c in range(channels):
         memory, window = _rest(1, p[_HOLD])
-        _rectify(x, 0, p[_LINK], c, a, size)
+        rectify(x, 0, p[_LINK], c, a, size)
         _detect(a, p, decay, memory[0], window[0], 0, size, v, u, e)
         _gain(e, g, p, size)
         for n in range(size):
             scaled = g[n] * dy[c, n]
             dx[c, n] = scaled
-            g[n] = scaled * x[c, n] / _DB_PER_NEPER
+            g[n] = scaled * x[c, n] / DB_PER_NEPER
         _gain_adjoint(g, e, p, dp)
         _smooth_adjoint(g, u, e, p, dp)
-        dp[_HOLD] += _hold_adjoint(g, v, p[_HOLD], da[c])
+        dp[_HOLD] += hold_adjoint(g, v, p[_HOLD], da[c])
         _energy_adjoint(da[c], a, v, decay)
-    dp[_LINK] += _rectify_adjoint(da, x, p[_LINK], dx)
+    dp[_LINK] += rectify_adjoint(da, x, p[_LINK], dx)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -324,25 +265,6 @@ def _forward(x: Samples, p: Floats, decay: float, y: Samples) -> None:
 def _backward(dy: Samples, x: Samples, p: Floats, decay: float, dx: Samples, dp: Floats) -> None:
     for row in prange(x.shape[0]):
         _run_adjoint(dy[row], x[row], p[row], decay, dx[row], dp[row])
-
-
-class _Gate(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, settings: torch.Tensor, decay: float) -> torch.Tensor:
-        samples, p = x.detach().contiguous(), settings.detach().contiguous()
-        y = torch.empty_like(samples)
-        _forward(samples.numpy(), p.numpy(), decay, y.numpy())
-        ctx.save_for_backward(samples, p)
-        ctx.decay = decay
-        return y
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        x, p = ctx.saved_tensors
-        dx, dp = torch.empty_like(x), torch.zeros_like(p)
-        _backward(dy.contiguous().numpy(), x.numpy(), p.numpy(), ctx.decay, dx.numpy(), dp.numpy())
-        return dx, dp, None
 
 
 def forward(
@@ -364,7 +286,7 @@ def forward(
     hold = ms_to_samples(hold_ms.double(), rate)
     columns = (threshold_db, ratio.double() - 1.0, range_db, knee_db, link, attack, release, hold)
     settings = torch.stack([column.double() for column in columns], dim=1)
-    return _Gate.apply(x, settings, time_constant(DETECTOR_MS, rate))  # type: ignore[no-any-return, no-untyped-call]
+    return per_row(x, settings, time_constant(DETECTOR_MS, rate), _forward, _backward)
 
 
 def render(

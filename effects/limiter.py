@@ -28,7 +28,7 @@ that was the minimum (the latest, if several are equal) and to its loudest chann
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ import torch
 from numba import njit, prange
 
 from fxstyle.effect import Effect, Samples
+from fxstyle.kernel import per_row
 from fxstyle.param import Param
 from fxstyle.recurrence import BLOCK, TINY, Floats
 from fxstyle.units import db_to_amplitude, ms_to_samples, time_constant
@@ -266,25 +267,6 @@ def _backward(dy: Samples, x: Samples, p: Floats, length: int, dx: Samples, dp: 
         _run_adjoint(dy[row], x[row], p[row], length, dx[row], dp[row])
 
 
-class _Limit(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, settings: torch.Tensor, length: int) -> torch.Tensor:
-        samples, p = x.detach().contiguous(), settings.detach().contiguous()
-        y = torch.empty_like(samples)
-        _forward(samples.numpy(), p.numpy(), length, y.numpy())
-        ctx.save_for_backward(samples, p)
-        ctx.length = length
-        return y
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        x, p = ctx.saved_tensors
-        dx, dp = torch.empty_like(x), torch.zeros_like(p)
-        _backward(dy.contiguous().numpy(), x.numpy(), p.numpy(), ctx.length, dx.numpy(), dp.numpy())
-        return dx, dp, None
-
-
 def forward(
     x: torch.Tensor,
     rate: float,
@@ -296,7 +278,7 @@ def forward(
     """Limit each row of (batch, channel, time) by its own settings, aligned with the input."""
     release = time_constant(release_ms.double(), rate)
     columns = (db_to_amplitude(gain_db.double()), db_to_amplitude(ceiling_db.double()), release)
-    return _Limit.apply(x, torch.stack(columns, dim=1), look_ahead(rate))  # type: ignore[no-any-return, no-untyped-call]
+    return per_row(x, torch.stack(columns, dim=1), look_ahead(rate), _forward, _backward)
 
 
 def render(

@@ -54,6 +54,7 @@ from numba import njit, prange
 from torch.autograd.function import once_differentiable
 
 from fxstyle.effect import Effect, Samples
+from fxstyle.kernel import TINY_IN_LOOP, flush
 from fxstyle.oscillator import SYNC, Floats, circles, oscillate
 from fxstyle.param import Param
 
@@ -68,9 +69,6 @@ MOST_OF_RATE = 0.49
 OCTAVES = math.log2(MOST_HZ / LEAST_HZ) / 2.0
 """The swing to either side at a depth of 1: 4.98."""
 
-TINY = 1e-20
-"""Values in the loop below -400 dB become zero, long before they turn into slow denormal numbers."""
-
 _COEFFICIENTS = 8
 """Columns: turns of the oscillator per sample, swing, ln of pi centre_hz/rate, r, m, phase in radians,
 least and greatest pi f/rate."""
@@ -79,11 +77,6 @@ _HELD = STAGES + 1
 """Numbers that a channel's loop holds between two samples: s_1 .. s_6 and v."""
 
 _E2, _E3, _E4, _E5, _E6, _E7, _E8, _E9, _E10, _E11 = (1.0 / math.factorial(k) for k in range(2, 12))
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _flush(value: float) -> float:
-    return 0.0 if abs(value) < TINY else value
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -139,7 +132,7 @@ def _load(held: Floats, lag: int) -> tuple[Six, float]:
     """Return the states and v; the states flushed if lag = 0, which is often enough, since v always is."""
     s1, s2, s3, s4, s5, s6, v = held
     if lag == 0:
-        s1, s2, s3, s4, s5, s6 = _flush(s1), _flush(s2), _flush(s3), _flush(s4), _flush(s5), _flush(s6)
+        s1, s2, s3, s4, s5, s6 = flush(s1), flush(s2), flush(s3), flush(s4), flush(s5), flush(s6)
     return (s1, s2, s3, s4, s5, s6), v
 
 
@@ -178,7 +171,7 @@ def _run(
         for k in range(until - n):
             u_a, s_a, _ = _chain(c_a[k], x_a[k] + r_a * v_a, s_a)
             u_b, s_b, _ = _chain(c_b[k], x_b[k] + r_b * v_b, s_b)
-            v_a, v_b = _flush(u_a), _flush(u_b)
+            v_a, v_b = flush(u_a), flush(u_b)
             y_a[k] = (1.0 - m_a) * x_a[k] + m_a * v_a
             y_b[k] = (1.0 - m_b) * x_b[k] + m_b * v_b
         held[i, :] = (*s_a, v_a)
@@ -201,7 +194,7 @@ def _trace(x: Samples, c: Floats, r: float, held: Floats, gaps: Floats, wet: Flo
     for i in range(x.size):
         u, s, gap = _chain(c[i], x[i] + r * v, s)
         gaps[i, :] = gap
-        v = _flush(u)
+        v = flush(u)
         wet[i + 1] = v
     held[:] = (*s, v)
 
@@ -232,7 +225,7 @@ def _run_adjoint(
         for n in range(min(begin + SYNC, count) - 1, begin - 1, -1):
             i = n - begin
             c = bend[0, i]
-            u = _flush(m * y_grad[n] + r * u_grad)
+            u = flush(m * y_grad[n] + r * u_grad)
             c_grad = 0.0
             u, g6, c_grad = _stage_adjoint(c, u, g6, gaps[i, 5], c_grad)
             u, g5, c_grad = _stage_adjoint(c, u, g5, gaps[i, 4], c_grad)
@@ -249,7 +242,7 @@ def _run_adjoint(
             turns_grad += angle_grad * n
             r_grad += u_grad * wet[i]
             m_grad += y_grad[n] * (wet[i + 1] - x[n])
-        g1, g2, g3, g4, g5, g6 = _flush(g1), _flush(g2), _flush(g3), _flush(g4), _flush(g5), _flush(g6)
+        g1, g2, g3, g4, g5, g6 = flush(g1), flush(g2), flush(g3), flush(g4), flush(g5), flush(g6)
     turns_grad *= 2.0 * math.pi
     phase_grad *= channel % 2
     row_grad[:] = (turns_grad, swing_grad, centre_grad, r_grad, m_grad, phase_grad, 0.0, 0.0)
@@ -401,7 +394,7 @@ def _tail_s(settings: Mapping[str, float]) -> float:
     p = -(R - 1)/(R + 1), R = |r|^(-1/6), if r > 0; and no slower if r < 0.
     """
     lowest_hz = max(settings["centre_hz"] / math.exp2(OCTAVES * settings["depth"]), LEAST_HZ)
-    root = float(max(abs(settings["feedback"]), TINY) ** (-1.0 / STAGES))
+    root = float(max(abs(settings["feedback"]), TINY_IN_LOOP) ** (-1.0 / STAGES))
     return (GONE * (root + 1.0) / (root - 1.0) + TAIL) / (2.0 * math.pi * lowest_hz)
 
 

@@ -35,14 +35,15 @@ Adjoint, with a bar for the derivative and lambda, mu, nu those of f, q, r:
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numba import njit, prange
 
 from fxstyle.effect import Effect, Samples
+from fxstyle.kernel import per_row
+from fxstyle.levels import DB_PER_NEPER, amplitudes, hold_adjoint, rectify, rectify_adjoint
 from fxstyle.param import Param
 from fxstyle.recurrence import BLOCK, TINY, Floats, own
 from fxstyle.units import ms_to_samples, time_constant
@@ -57,18 +58,11 @@ FAST_RISE_MS = 1.0
 FAST_FALL_MS = 10.0
 """Makes slopes of the steps in which a held maximum falls; short against the shortest release."""
 
-_DB_PER_OCTAVE = 20.0 * math.log10(2.0)
-_DB_PER_NEPER = 20.0 / math.log(10.0)
-
 # Columns of the settings as the kernels take them; the last two are of FAST_RISE_MS and FAST_FALL_MS.
 _ATTACK_DB, _SUSTAIN_DB, _ATTACK, _RELEASE, _LINK, _OUTPUT, _RISE, _FALL = range(8)
 
 # Columns of a channel's memory: f, q, r, and the largest a of this block of L + 1 samples.
 _FAST, _SLOW, _LONG, _MOST = range(4)
-
-_EXPONENT_BIAS = np.int64(1023)
-_ROUND = 1.5 * 2.0**52  # adding and subtracting it rounds to the nearest integer
-_LN_2 = math.log(2.0)
 
 
 class TransientState(NamedTuple):
@@ -82,36 +76,6 @@ class TransientState(NamedTuple):
     memory: Floats
     window: Floats
     position: int
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _amplitude(level: Floats, amplitude: Floats, scratch: Floats, size: int) -> None:
-    """Fill `amplitude` with 10^(level/20): 2^octave exp(t), |t| <= ln(2)/2, Taylor's series to t^10."""
-    power = scratch.view(np.int64)
-    for n in range(size):
-        z = level[n] * (1.0 / _DB_PER_OCTAVE)
-        octave = (z + _ROUND) - _ROUND
-        power[n] = (np.int64(octave) + _EXPONENT_BIAS) << 52
-        t = (z - octave) * _LN_2
-        series = 1 / 5040 + t * (1 / 40320 + t * (1 / 362880 + t * (1 / 3628800)))
-        series = 1 / 6 + t * (1 / 24 + t * (1 / 120 + t * (1 / 720 + t * series)))
-        amplitude[n] = 1.0 + t * (1.0 + t * (0.5 + t * series))
-    for n in range(size):
-        amplitude[n] *= scratch[n]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rectify(x: Samples, begin: int, link: float, lane: int, a: Floats, size: int) -> None:
-    """Fill `a` with the level of channel `lane`; TINY instead of less keeps out denormals and 0/0."""
-    for n in range(size):
-        a[n] = max(abs(x[lane, begin + n]), TINY)
-    for c in range(x.shape[0] if link > 0.0 else 0):
-        for n in range(size):
-            other = float(abs(x[c, begin + n]))
-            a[n] = other if other > a[n] else a[n]
-    for n in range(size if 0.0 < link < 1.0 else 0):
-        level = (1.0 - link) * abs(x[lane, begin + n]) + link * a[n]
-        a[n] = level if level > TINY else TINY
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -173,10 +137,10 @@ def _run(x: Samples, p: Floats, memory: Floats, window: Floats, position: int, y
         size = min(BLOCK, length - begin)
         for c in range(channels):
             if c < lanes:
-                _rectify(x, begin, p[_LINK], c, a, size)
+                rectify(x, begin, p[_LINK], c, a, size)
                 _follow(a, p, memory[c], window[c], position, size, h, f, q, r)
                 _gain_db(f, q, r, p, h, size)
-                _amplitude(h, a, f, size)
+                amplitudes(h, a, f, size)
             for n in range(size):
                 y[c, begin + n] = a[n] * x[c, begin + n]
         position = (position + size) % (window.shape[2] - 1)
@@ -219,40 +183,6 @@ def _follow_adjoint(g: Floats, p: Floats, h: Floats, f: Floats, q: Floats, r: Fl
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _hold_adjoint(g: Floats, a: Floats, length: int, da: Floats) -> None:
-    """Fill da from g, the gradient of h; blocks as in `_follow`."""
-    size, count = a.shape[0], length + 1
-    left = np.empty(size, dtype=np.int64)  # where the maximum from here to the end of the block is
-    da[:] = 0.0
-    for begin in range(0, size, count):
-        end = min(begin + count, size)
-        most = end - 1
-        for n in range(end - 1, begin - 1, -1):
-            most = n if a[n] > a[most] else most
-            left[n] = most
-        most = begin
-        for n in range(begin, end):
-            most = n if a[n] >= a[most] else most
-            da[left[n - length] if n >= length and a[left[n - length]] > a[most] else most] += g[n]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rectify_adjoint(da: Floats, x: Samples, link: float, dx: Samples) -> float:
-    """Add to dx from da (channel, time) and return the gradient of the link; |x| has slope 0 at 0."""
-    dlink = 0.0
-    for n in range(x.shape[1]):
-        loudest, total = 0, 0.0
-        for c in range(x.shape[0]):
-            loudest = c if abs(x[c, n]) > abs(x[loudest, n]) else loudest
-            total += da[c, n]
-        for c in range(x.shape[0]):
-            slope = (1.0 - link) * da[c, n] + (link * total if c == loudest else 0.0)
-            dx[c, n] += slope * np.sign(x[c, n])
-            dlink += da[c, n] * (abs(x[loudest, n]) - abs(x[c, n]))
-    return dlink
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _run_adjoint(dy: Samples, x: Samples, p: Floats, length: int, dx: Samples, dp: Floats) -> None:
     """Fill dx like x and add to dp (8,) from dy, all (channel, time)."""
     channels, size = x.shape
@@ -260,17 +190,17 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, length: int, dx: Samples, d
     g, gain, scratch, da = np.empty(size), np.empty(size), np.empty(size), np.empty((channels, size))
     for c in range(channels):
         memory, window = _rest(1, length)
-        _rectify(x, 0, p[_LINK], c, a, size)
+        rectify(x, 0, p[_LINK], c, a, size)
         _follow(a, p, memory[0], window[0], 0, size, h, f, q, r)
         _gain_db(f, q, r, p, g, size)
-        _amplitude(g, gain, scratch, size)
+        amplitudes(g, gain, scratch, size)
         for n in range(size):
             scaled = gain[n] * dy[c, n]
             dx[c, n] = scaled
-            g[n] = scaled * x[c, n] / _DB_PER_NEPER
+            g[n] = scaled * x[c, n] / DB_PER_NEPER
         _follow_adjoint(g, p, h, f, q, r, dp)
-        _hold_adjoint(g, a, length, da[c])
-    dp[_LINK] += _rectify_adjoint(da, x, p[_LINK], dx)
+        hold_adjoint(g, a, float(length), da[c])
+    dp[_LINK] += rectify_adjoint(da, x, p[_LINK], dx)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -284,25 +214,6 @@ def _forward(x: Samples, p: Floats, length: int, y: Samples) -> None:
 def _backward(dy: Samples, x: Samples, p: Floats, length: int, dx: Samples, dp: Floats) -> None:
     for row in prange(x.shape[0]):
         _run_adjoint(dy[row], x[row], p[row], length, dx[row], dp[row])
-
-
-class _Shape(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, settings: torch.Tensor, length: int) -> torch.Tensor:
-        samples, p = x.detach().contiguous(), settings.detach().contiguous()
-        y = torch.empty_like(samples)
-        _forward(samples.numpy(), p.numpy(), length, y.numpy())
-        ctx.save_for_backward(samples, p)
-        ctx.length = length
-        return y
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        x, p = ctx.saved_tensors
-        dx, dp = torch.empty_like(x), torch.zeros_like(p)
-        _backward(dy.contiguous().numpy(), x.numpy(), p.numpy(), ctx.length, dx.numpy(), dp.numpy())
-        return dx, dp, None
 
 
 def _span(rate: float) -> int:
@@ -327,7 +238,7 @@ def forward(
     rise, fall = (torch.full_like(attack, time_constant(ms, rate)) for ms in (FAST_RISE_MS, FAST_FALL_MS))
     columns = (attack_db, sustain_db, attack, release, link, output_db, rise, fall)
     settings = torch.stack([column.double() for column in columns], dim=1)
-    return _Shape.apply(x, settings, _span(rate))  # type: ignore[no-any-return, no-untyped-call]
+    return per_row(x, settings, _span(rate), _forward, _backward)
 
 
 def render(

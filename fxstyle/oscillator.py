@@ -34,7 +34,7 @@ def circles(turns: npt.NDArray[Any]) -> Floats:
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def oscillate(turns: float, phase: float, begin: int, circle: Floats, wave: Floats) -> None:
-    """Fill wave (2, SYNC) with sine and cosine from time `begin` on, a multiple of SYNC.
+    """Fill rows 0, 1 of `wave` (.., SYNC) with sine and cosine from time `begin` on, a multiple of SYNC.
 
     circle: (2, SYNC), what `circles` returns for these turns.
     """

@@ -34,6 +34,9 @@ SILENCE_DB = -120.0
 SILENCE_AMPLITUDE = 1e-6
 """10^(SILENCE_DB/20)."""
 
+PEDALBOARD_TIME_RATIO = 2.0 * math.pi
+"""pedalboard_ms / ms of an attack or release: JUCE's time constants are exp(-2 pi 1000/(rate t_ms))."""
+
 
 def _is_tensor(x: object) -> bool:
     torch_module = sys.modules.get("torch")

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from fxstyle.effect import Samples
-from fxstyle.effects.compressor import EFFECT, PEDALBOARD_TIME_RATIO, gain_db, start
+from fxstyle.effects.compressor import EFFECT, gain_db, start
 from fxstyle.features.measure import measure
+from fxstyle.units import PEDALBOARD_TIME_RATIO
 
 RATE = 44100.0
 SETTINGS = (

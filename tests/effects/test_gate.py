@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fxstyle.effect import Samples
-from fxstyle.effects.gate import DETECTOR_MS, EFFECT, PEDALBOARD_TIME_RATIO
+from fxstyle.effects.gate import DETECTOR_MS, EFFECT
+from fxstyle.units import PEDALBOARD_TIME_RATIO
 
 RATE = 44100.0
 KNOBS = ("threshold_db", "ratio", "range_db", "knee_db", "attack_ms", "hold_ms", "release_ms", "link")
