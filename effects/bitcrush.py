@@ -40,6 +40,7 @@ The last grows with time, as that by the frequency of anything does: true, but o
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -219,7 +220,7 @@ def render(
     return y, State(x[:, -1:].copy(), tuple(levels), state.time + count)
 
 
-def _latency(rate: float) -> int:
+def _latency(rate: float, settings: Mapping[str, float]) -> int:
     return LATENCY
 
 

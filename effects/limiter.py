@@ -314,5 +314,5 @@ EFFECT = Effect(
     render=render,
     # Both forms run the same kernels in float64.
     tolerance_db=-120.0,
-    latency=look_ahead,
+    latency=lambda rate, settings: look_ahead(rate),
 )

@@ -329,7 +329,7 @@ def render(
     predelay_ms: float,
     width: float,
 ) -> tuple[Samples, State]:
-    """Add reverb to a block (channel, time), late by `_latency(rate)`; other settings cost a new response."""
+    """Add reverb to a block (channel, time), late by `_lanes(rate)`; other settings cost a new response."""
     settings = (t60_low_s, t60_mid_s, t60_high_s, level_db, tone_db, predelay_ms, width)
     if state is None or state.settings != settings:
         knobs = {
@@ -338,14 +338,14 @@ def render(
         }
         dtype = torch.float64 if x.dtype == np.float64 else torch.float32
         ir = response(rate, x.shape[0], dtype, **knobs)[0].numpy()
-        convolver = StreamConvolver(ir, x.shape[0], _latency(rate), dry=1.0)
+        convolver = StreamConvolver(ir, x.shape[0], _lanes(rate), dry=1.0)
         state = State(convolver, settings, state.stream if state else None)
     y, stream = state.convolver.process(x, state.stream)
     return y, State(state.convolver, settings, stream)
 
 
 @cache
-def _latency(rate: float) -> int:
+def _lanes(rate: float) -> int:
     return max(1 << round(math.log2(max(LATENCY_S * rate, 1.0))), MINIMUM_LANES)
 
 
@@ -410,7 +410,7 @@ EFFECT = Effect(
     # Two FFT convolutions of different sizes in float32: measured, -138 dB of full scale at the defaults
     # and -115 dB of the signal's peak at the worst limits.
     tolerance_db=-100.0,
-    latency=_latency,
+    latency=lambda rate, settings: _lanes(rate),
     tail_s=_tail_s,
     start=start,
 )

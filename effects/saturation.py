@@ -26,6 +26,7 @@ tanh is a rational function with a relative error of 1.2e-7, in float32 3.7e-7 w
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -341,7 +342,7 @@ def render(
     return y, extended[:, extended.shape[1] - 2 * CONTEXT :].copy()
 
 
-def _latency(rate: float) -> int:
+def _latency(rate: float, settings: Mapping[str, float]) -> int:
     return CONTEXT
 
 

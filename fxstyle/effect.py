@@ -7,10 +7,10 @@
 `render` takes floats and a stream in blocks of any length; `state` is None at the beginning of a
 stream and whatever the effect returned thereafter. Both compute the same thing:
 
-    forward(x)[n] = render(x)[n + latency(rate)]     within `tolerance_db` of full scale
+    forward(x)[n] = render(x)[n + latency]     within `tolerance_db` of full scale
 
-so `forward` is aligned with its input, while `render` is causal and late by `latency(rate)` samples.
-Neither changes its arguments.
+so `forward` is aligned with its input, while `render` is causal and late by `latency(rate, settings)`
+samples. Neither changes its arguments.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Start(Protocol):
     def __call__(self, source: Measurement, reference: Measurement, /) -> dict[str, float]: ...
 
 
-def _no_latency(rate: float) -> int:
+def _no_latency(rate: float, settings: Mapping[str, float]) -> int:
     return 0
 
 
@@ -77,10 +77,13 @@ class Effect:
     forward, render: see this module's docstring.
     tolerance_db: largest difference between the two forms, in dB of full scale, and why it is not lower
         is said in the effect's module.
-    latency: samples by which `render` is late, from the rate in Hz.
+    latency: samples by which `render` is late, from the rate in Hz and the settings.
     tail_s: seconds until the output has decayed by 60 dB after the input ends, from the settings.
     start: optional closed-form guess used by the fit.
     level_knob: the knob, in dB, that does nothing but scale the output, if there is one.
+    linear: whether it obeys superposition: f(a x + b y) = a f(x) + b f(y).
+    time_invariant: whether a delayed input gives the same output as much later.
+    hosts: other programs that compute the same, each with what it takes there and how near it comes.
     straight_through: whether the gradient stands in for that of a staircase, which is zero almost everywhere;
         the law it obeys instead is in the effect's own tests.
     """
@@ -91,10 +94,13 @@ class Effect:
     forward: Forward
     render: Render
     tolerance_db: float = -100.0
-    latency: Callable[[float], int] = _no_latency
+    latency: Callable[[float, Mapping[str, float]], int] = _no_latency
     tail_s: Callable[[Mapping[str, float]], float] = _no_tail
     start: Start | None = None
     level_knob: str | None = None
+    linear: bool = False
+    time_invariant: bool = True
+    hosts: Mapping[str, str] = field(default_factory=dict)
     straight_through: bool = False
     _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
 

@@ -5,6 +5,9 @@
 
 The map is monotonic and smooth, so that a step in u is a step of like size to the ear:
 frequencies, times, ratios and Q are logarithmic; decibels are linear already.
+
+A choice ("tanh", "tube") is a knob whose value is the number of a word, counted from 0: kernels and batches
+work with the number, people and presets with the word. It has no gradient, so the fit leaves it alone.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ class Param:
     help: what turning it does, in an engineer's words.
     spread: how far engineers usually turn it from its default, as a share of the range (one standard
         deviation of the prior used by the fit).
+    fitted: whether a fit turns it unasked; else only if it is given bounds. A choice is never fitted.
+    choices: the words of a choice, in the order of their numbers; see `Param.choice`.
     """
 
     name: str
@@ -45,6 +50,22 @@ class Param:
     scale: Scale = "linear"
     help: str = ""
     spread: float = 0.25
+    fitted: bool = True
+    choices: tuple[str, ...] = ()
+
+    @classmethod
+    def choice(cls, name: str, choices: tuple[str, ...], default: str, help: str) -> Param:
+        """Return a knob that takes one of several words."""
+        return cls(
+            name,
+            "",
+            0.0,
+            len(choices) - 1.0,
+            float(choices.index(default)),
+            help=help,
+            fitted=False,
+            choices=choices,
+        )
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -57,10 +78,21 @@ class Param:
             raise ValueError(f"Param {self.name}: a spread must be positive, got {self.spread}")
         if self.scale == "log" and self.low <= 0.0:
             raise ValueError(f"Param {self.name}: a log scale needs low > 0, got {self.low}")
+        if self.choices and (self.fitted or self.low != 0.0 or self.high != len(self.choices) - 1.0):
+            raise ValueError(f"Param {self.name}: make a choice by Param.choice")
 
-    def check(self, value: float, where: str = "") -> float:
-        """Return `value` as a float if it is finite and in range, else raise SettingError."""
+    def check(self, value: float | str, where: str = "") -> float:
+        """Return `value` as a float if it is finite and in range, else raise SettingError.
+
+        A choice takes one of its words, or the number of one.
+        """
         address = f"{where}.{self.name}" if where else self.name
+        if self.choices:
+            if value in self.choices:
+                return float(self.choices.index(str(value)))
+            if isinstance(value, bool) or value not in range(len(self.choices)):
+                raise SettingError(f"{address}: {value!r} is not one of {', '.join(self.choices)}")
+            return float(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise SettingError(f"{address}: expected a number in {self._unit_text()}, got {value!r}")
         if not math.isfinite(value) or not self.low <= value <= self.high:
@@ -75,7 +107,9 @@ class Param:
         return self.unit or "(no unit)"
 
     def format(self, value: float) -> str:
-        """`value` with its unit, as people read it: 3.5 kHz, 120 ms, -18.0 dB, 4.0:1."""
+        """`value` with its unit, as people read it: 3.5 kHz, 120 ms, -18.0 dB, 4.0:1, tube."""
+        if self.choices:
+            return self.choices[round(value)]
         if self.unit == "Hz":
             return f"{value / 1000.0:.3g} kHz" if value >= 1000.0 else f"{value:.3g} Hz"
         if self.unit == "dB":
@@ -83,6 +117,10 @@ class Param:
         if self.unit == ":1":
             return f"{value:.2f}:1"
         return f"{value:.3g} {self.unit}".strip()
+
+    def written(self, value: float) -> float | str:
+        """Return what a preset holds: the number, or the word of a choice."""
+        return self.choices[round(value)] if self.choices else value
 
     def to_unit(self, value: float) -> float:
         """Map a physical value to u in [0, 1]."""

@@ -58,7 +58,7 @@ class _Stage:
     def __init__(self, slot: Slot, rate: int, channels: int, early: int) -> None:
         self._early = early
         self._slot, self._rate = slot, rate
-        self.latency = slot.effect.latency(rate)
+        self.latency = slot.effect.latency(rate, slot.settings)
         self._state: Any = None
         self._waiting: Samples | None = None
         self._mixes = slot.amount < 1.0

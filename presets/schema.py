@@ -105,7 +105,9 @@ class _Record(BaseModel):
 class Setting(_Record):
     """One knob's value and the unit it is in."""
 
-    value: Number
+    value: Number | Annotated[str, Field(max_length=64)] = Field(
+        description="a number in its unit, or the word of a choice"
+    )
     unit: Annotated[str, Field(max_length=8)] = Field(description='"dB", "Hz", "ms", "s", ":1" or ""')
 
 
@@ -203,7 +205,8 @@ class Preset(_Record):
                 amount=slot.amount,
                 bypass=slot.bypass,
                 settings={
-                    p.name: Setting(value=slot.settings[p.name], unit=p.unit) for p in slot.effect.params
+                    p.name: Setting(value=p.written(slot.settings[p.name]), unit=p.unit)
+                    for p in slot.effect.params
                 },
             )
             for slot in chain
@@ -216,7 +219,10 @@ class Preset(_Record):
             tuple(
                 Slot(
                     effect=effects.get(place.effect),
-                    settings={knob: setting.value for knob, setting in place.settings.items()},
+                    settings={
+                        knob: effects.get(place.effect).param(knob).check(setting.value)
+                        for knob, setting in place.settings.items()
+                    },
                     amount=place.amount,
                     bypass=place.bypass,
                     name=place.name,
@@ -290,7 +296,11 @@ def _check_setting(where: str, effect: Effect, knob: str, setting: Setting) -> N
             f"{where}.unit: {shown(setting.unit)!r} is not the unit of {knob};"
             f" convert the value and write {param.unit!r}"
         )
-    if not param.low <= setting.value <= param.high:
+    if param.choices or isinstance(setting.value, str):
+        if setting.value not in param.choices:
+            allowed = ", ".join(param.choices) or f"a number from {param.low:g} to {param.high:g}"
+            raise ValueError(f"{where}.value: {shown(repr(setting.value))} is not {allowed}")
+    elif not param.low <= setting.value <= param.high:
         raise ValueError(
             f"{where}.value: {setting.value:g} outside {param.low:g}..{param.high:g} {param.unit}".rstrip()
         )

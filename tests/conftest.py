@@ -29,7 +29,7 @@ def data_dir() -> Path:
 def _render_whole(
     effect: Effect, x: Samples, rate: float, settings: Mapping[str, float], block: int | None = None
 ) -> Samples:
-    latency = effect.latency(rate)
+    latency = effect.latency(rate, settings)
     stream = np.concatenate((x, np.zeros((x.shape[0], latency), dtype=x.dtype)), axis=1)
     step = stream.shape[1] if block is None else block
     state, blocks = None, []

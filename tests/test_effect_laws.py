@@ -46,7 +46,7 @@ def random_settings(effect: Effect, rng: np.random.Generator) -> dict[str, float
         float(p.from_unit(torch.tensor(u, dtype=torch.float64)))
         for p, u in zip(effect.params, units, strict=True)
     ]
-    return dict(zip(effect.defaults(), values, strict=True))
+    return {p.name: round(v) if p.choices else v for p, v in zip(effect.params, values, strict=True)}
 
 
 def corner_settings(effect: Effect) -> list[dict[str, float]]:
@@ -63,6 +63,11 @@ def corner_settings(effect: Effect) -> list[dict[str, float]]:
 def knobs(rows: list[Mapping[str, float]], dtype: torch.dtype = torch.float64) -> Knobs:
     """Return one tensor (batch,) per knob from one mapping per row."""
     return {name: torch.tensor([row[name] for row in rows], dtype=dtype) for name in rows[0]}
+
+
+def with_gradient(effect: Effect, values: Knobs) -> Knobs:
+    """Ask for the gradient of every knob that has one: all but the choices."""
+    return {name: value.requires_grad_(not effect.param(name).choices) for name, value in values.items()}
 
 
 def forward_one(effect: Effect, x: Samples, rate: float, settings: Mapping[str, float]) -> Samples:
@@ -143,7 +148,7 @@ class TestStream:
 
     def test_latency_is_a_whole_number_of_samples(self, effect: Effect) -> None:
         for rate in (8000.0, 44100.0, 192000.0):
-            latency = effect.latency(rate)
+            latency = effect.latency(rate, effect.defaults())
             assert isinstance(latency, int)
             assert latency >= 0
 
@@ -170,14 +175,17 @@ class TestGradient:
         # samples do not hit the kinks (thresholds, equal samples, zero crossings) by chance.
         rng = generator(effect.name, "gradient", seed)
         x = torch.from_numpy(0.4 * rng.standard_normal((1, 2, length))).requires_grad_()
+        turned = [p for p in effect.params if not p.choices]
         units = [
             torch.tensor([u], dtype=torch.float64, requires_grad=True)
-            for u in rng.uniform(0.1, 0.9, len(effect.params))
+            for u in rng.uniform(0.1, 0.9, len(turned))
         ]
 
+        chosen = knobs([random_settings(effect, rng)])
+
         def run(signal: torch.Tensor, *theta: torch.Tensor) -> torch.Tensor:
-            values = {p.name: p.from_unit(u) for p, u in zip(effect.params, theta, strict=True)}
-            return effect.forward(signal, GRADCHECK_RATE, **values)
+            values = {p.name: p.from_unit(u) for p, u in zip(turned, theta, strict=True)}
+            return effect.forward(signal, GRADCHECK_RATE, **{**chosen, **values})
 
         assert torch.autograd.gradcheck(
             run, (x, *units), eps=1e-6, atol=GRADIENT_ERROR, rtol=1e-4, fast_mode=fast
@@ -185,14 +193,14 @@ class TestGradient:
 
     def test_is_finite_at_the_limits(self, effect: Effect) -> None:
         rows = corner_settings(effect)
-        values = {name: value.requires_grad_() for name, value in knobs(rows).items()}
+        values = with_gradient(effect, knobs(rows))
         x = torch.from_numpy(noise_bursts(generator(effect.name), 2, 4000, np.float32))
         x = (10.0 * x).expand(len(rows), -1, -1).clone().requires_grad_()
         y = effect.forward(x, RATE, **values)
         (y / y.detach().abs().amax(dim=(1, 2), keepdim=True).clamp_min(1.0)).square().mean().backward()
         for name, tensor in {"x": x, **values}.items():
-            assert tensor.grad is not None, name
-            assert tensor.grad.isfinite().all(), (name, tensor.grad)
+            assert tensor.grad is not None or not tensor.requires_grad, name
+            assert tensor.grad is None or tensor.grad.isfinite().all(), (name, tensor.grad)
 
     def test_reaches_knobs_of_either_precision(self, effect: Effect) -> None:
         rng = generator(effect.name)
@@ -200,11 +208,12 @@ class TestGradient:
         x = torch.from_numpy(np.stack([noise_bursts(rng, 2, 3000, np.float32) for _ in rows]))
         outputs = []
         for dtype in (torch.float32, torch.float64):
-            values = {name: value.requires_grad_() for name, value in knobs(rows, dtype).items()}
+            values = with_gradient(effect, knobs(rows, dtype))
             y = effect.forward(x, RATE, **values)
             assert y.dtype == torch.float32
             y.square().sum().backward()
-            assert all(v.grad is not None and v.grad.dtype == dtype for v in values.values())
+            turned = [v for v in values.values() if v.requires_grad]
+            assert all(v.grad is not None and v.grad.dtype == dtype for v in turned)
             outputs.append(y.detach().numpy())
         # Rounding of a knob to float32 moves it by 6e-8 of itself, a recursion's memory multiplies that.
         assert difference_db(outputs[1], outputs[0]) < -60.0

@@ -39,7 +39,7 @@ INVERTER = Effect(
     params=(),
     forward=_late_forward,
     render=_late_render,
-    latency=lambda rate: LATE,
+    latency=lambda rate, settings: LATE,
     tail_s=lambda settings: 0.01,
 )
 
@@ -292,7 +292,7 @@ def test_a_chain_that_overflows_is_an_error(tmp_path: Path) -> None:
         return np.where(np.arange(x.shape[1]) == 5, np.nan, x).astype(x.dtype), None
 
     write(tmp_path / "a.wav", Audio(noise(), RATE))
-    chain = Chain((Slot(replace(INVERTER, render=explode, latency=lambda rate: 0)),))
+    chain = Chain((Slot(replace(INVERTER, render=explode, latency=lambda rate, settings: 0)),))
     with pytest.raises(AudioError, match=r"not a number after 0\.00 s"):
         render_file(chain, tmp_path / "a.wav", tmp_path / "b.wav")
     assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]

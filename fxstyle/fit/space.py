@@ -45,7 +45,8 @@ class Space:
         for slot in self.base:
             for param in slot.effect.params:
                 address = f"{slot.name}.{param.name}"
-                if address in locks.fixed or not slot.active:
+                bounded = address in locks.low or address in locks.high
+                if address in locks.fixed or not slot.active or not (param.fitted or bounded):
                     continue
                 low = param.to_unit(locks.low[address]) if address in locks.low else 0.0
                 high = param.to_unit(locks.high[address]) if address in locks.high else 1.0

@@ -135,9 +135,9 @@ def test_nothing_accumulates_over_a_long_stream() -> None:
 
 
 def test_latency_is_the_look_ahead() -> None:
-    assert EFFECT.latency(44100.0) == 88
-    assert EFFECT.latency(1000.0) == 2
-    assert EFFECT.latency(100.0) == 1
+    assert EFFECT.latency(44100.0, EFFECT.defaults()) == 88
+    assert EFFECT.latency(1000.0, EFFECT.defaults()) == 2
+    assert EFFECT.latency(100.0, EFFECT.defaults()) == 1
     x = np.zeros((1, 300))
     x[0, 10] = 0.5
     y, _ = EFFECT.render(x, RATE, None, **EFFECT.defaults())

@@ -121,7 +121,7 @@ def test_rows_of_a_batch_do_not_depend_on_each_other():
 
 def test_stream_of_real_length_equals_forward():
     x = np.random.default_rng(0).standard_normal((2, 60_000)).astype(np.float32)
-    latency = EFFECT.latency(RATE)
+    latency = EFFECT.latency(RATE, EFFECT.defaults())
     y, _ = EFFECT.render(np.pad(x, ((0, 0), (0, latency))), RATE, None, **EFFECT.defaults())
     knobs = {name: value.float() for name, value in _knobs().items()}
     truth = EFFECT.forward(torch.from_numpy(x)[None], RATE, **knobs)[0].numpy()
@@ -151,7 +151,7 @@ def test_gradients():
 def test_new_settings_in_a_stream_take_over_with_the_next_group():
     rate, settings = 8000.0, {**EFFECT.defaults(), "predelay_ms": 0.0}
     louder = {**settings, "level_db": settings["level_db"] + 20.0}
-    latency = EFFECT.latency(rate)
+    latency = EFFECT.latency(rate, EFFECT.defaults())
     x = np.random.default_rng(0).standard_normal((2, 4 * latency))
     _, state = EFFECT.render(x[:, : 2 * latency], rate, None, **settings)
     y, _ = EFFECT.render(x[:, 2 * latency :], rate, state, **louder)
