@@ -411,6 +411,7 @@ EFFECT = Effect(
     # and -115 dB of the signal's peak at the worst limits.
     tolerance_db=-100.0,
     latency=lambda rate, settings: _lanes(rate),
+    linear=True,
     tail_s=_tail_s,
     start=start,
 )

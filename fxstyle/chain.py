@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fxstyle import effects
@@ -141,7 +142,12 @@ class Chain:
         return Chain(tuple(replace(s, amount=s.amount * amount) for s in self.slots))
 
     def forward(
-        self, x: torch.Tensor, rate: float, settings: Mapping[str, torch.Tensor] | None = None
+        self,
+        x: torch.Tensor,
+        rate: float,
+        settings: Mapping[str, torch.Tensor] | None = None,
+        *,
+        checkpoint: bool = False,
     ) -> torch.Tensor:
         """Run the chain over a batch, differentiably.
 
@@ -150,12 +156,15 @@ class Chain:
         x: (batch, channel, time).
         rate: in Hz.
         settings: by address, each of shape (batch,); what is absent takes the chain's own value.
+        checkpoint: keep only each effect's input for the backward pass and run the effect once more
+            there: less memory for long sound, about a third more time. The gradient is the same.
 
         Returns
         -------
         (batch, channel, time), aligned with `x`.
         """
         import torch
+        from torch.utils.checkpoint import checkpoint as again
 
         given = settings or {}
         y = x
@@ -167,7 +176,8 @@ class Chain:
                 knob: given.get(f"{slot.name}.{knob}", x.new_full((x.shape[0],), value, dtype=torch.float64))
                 for knob, value in slot.settings.items()
             }
-            wet = slot.effect.forward(y, rate, **knobs)
+            run = partial(slot.effect.forward, **knobs)
+            wet = again(run, y, rate, use_reentrant=False) if checkpoint else run(y, rate)
             if amount is not None:
                 y = y + amount.to(y.dtype)[:, None, None] * (wet - y)
             elif slot.amount < 1.0:

@@ -131,6 +131,11 @@ class Effect:
             )
         return self._by_name[name]
 
+    @property
+    def explanation(self) -> str:
+        """Equation, conventions and source: the docstring of the effect's module."""
+        return inspect.getdoc(inspect.getmodule(self.forward)) or self.summary
+
     def defaults(self) -> dict[str, float]:
         """Return the default of every knob, in physical units."""
         return {p.name: p.default for p in self.params}

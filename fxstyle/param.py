@@ -103,6 +103,23 @@ class Param:
             )
         return float(value)
 
+    def read(self, text: str, where: str = "") -> float:
+        """Return the value that a user wrote: a number without its unit, or a word of a choice.
+
+        Raises SettingError as `check` does, and where the text is no number.
+        """
+        if self.choices:
+            return self.check(text, where)
+        try:
+            number = float(text)
+        except ValueError:
+            address = f"{where}.{self.name}" if where else self.name
+            raise SettingError(
+                f"{address}: {text!r} is not a number; give it in {self.unit or 'plain numbers'}"
+                " without the unit"
+            ) from None
+        return self.check(number, where)
+
     def _unit_text(self) -> str:
         return self.unit or "(no unit)"
 

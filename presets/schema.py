@@ -17,12 +17,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import unicodedata
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 
 from fxstyle import effects
 from fxstyle.chain import AMOUNT, MOST_SLOTS, Chain, Slot
@@ -98,6 +107,27 @@ Time = Annotated[
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
+def _check_value(value: Any) -> float | str:
+    """Take a finite number or a word; a union of both would put its own words into the path of a defect."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError("input should be a number, or the word of a choice")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError("input should be a finite number")
+    return number
+
+
+Value = Annotated[
+    float | str,
+    PlainValidator(_check_value, json_schema_input_type=float | Annotated[str, Field(max_length=64)]),
+]
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
@@ -105,9 +135,7 @@ class _Record(BaseModel):
 class Setting(_Record):
     """One knob's value and the unit it is in."""
 
-    value: Number | Annotated[str, Field(max_length=64)] = Field(
-        description="a number in its unit, or the word of a choice"
-    )
+    value: Value = Field(description="a number in its unit, or the word of a choice")
     unit: Annotated[str, Field(max_length=8)] = Field(description='"dB", "Hz", "ms", "s", ":1" or ""')
 
 

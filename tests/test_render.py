@@ -51,7 +51,8 @@ def busy_chain() -> Chain:
         u = {
             p.name: torch.tensor(0.5 * p.to_unit(p.default) + 0.2, dtype=torch.float64) for p in effect.params
         }
-        settings = {p.name: float(p.from_unit(u[p.name])) for p in effect.params}
+        values = {p.name: float(p.from_unit(u[p.name])) for p in effect.params}
+        settings = {p.name: round(values[p.name]) if p.choices else values[p.name] for p in effect.params}
         slots.append(Slot(effect, settings, amount=0.3 + 0.7 * (i % 2)))
     return Chain((*slots, Slot(INVERTER, amount=0.25)))
 

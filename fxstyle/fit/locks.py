@@ -8,20 +8,6 @@ from dataclasses import dataclass, field
 
 from fxstyle.chain import Chain
 from fxstyle.errors import SettingError
-from fxstyle.param import Param
-
-
-def _value(text: str, value: str, param: Param) -> float | str:
-    if param.choices:
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        raise SettingError(
-            f"lock {text!r}: {value!r} is not a number; give it in {param.unit or 'plain numbers'}"
-            " without the unit"
-        ) from None
-
 
 _LOCK = re.compile(r"^\s*(?P<address>[A-Za-z_]\w*(?:\.\w+)?)\s*(?P<sign><=|>=|=)\s*(?P<value>\S+)\s*$")
 
@@ -65,7 +51,10 @@ class Locks:
                 off.add(chain.slot(address).name)
                 continue
             param = chain.param(address)
-            number = param.check(_value(text, value, param), address.rpartition(".")[0])
+            try:
+                number = param.read(value, address.rpartition(".")[0])
+            except SettingError as error:
+                raise SettingError(f"lock {text!r}: {error}") from None
             if param.choices and sign != "=":
                 raise SettingError(
                     f"lock {text!r}: a choice has no bounds; write {address}={param.choices[0]}"
