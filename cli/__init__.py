@@ -28,6 +28,7 @@ _COMMANDS = {
     "compare": "Measure how two recordings differ.",
     "inspect": "Say what a recording measures like, or what a preset does.",
     "effects": "List the effects with their settings, units, ranges and defaults.",
+    "warm": "Compile the kernels ahead of their first use.",
     "demo": "Run the main job on sound the program makes itself.",
 }
 
