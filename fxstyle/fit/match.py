@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from fxstyle import effects
 from fxstyle.audio import Audio, read
 from fxstyle.chain import Chain
 from fxstyle.effects import DEFAULT_CHAIN
@@ -94,7 +95,13 @@ def _load(recording: Audio | str | Path) -> Audio:
 def build_chain(chain: str | Chain | None, only: Sequence[str]) -> Chain:
     """Return the chain to fit: the default or the named one, reduced to the slots in `only`."""
     whole = chain if isinstance(chain, Chain) else Chain.parse(chain or DEFAULT_CHAIN)
+    there = [slot.name for slot in whole]
     for name in only:
+        if name in effects.names() and name not in there:
+            raise SettingError(
+                f"the chain has no {name!r}; it has {', '.join(there)}. To fit it as well, name the whole"
+                f" chain in its order: {','.join([*there, name])}"
+            )
         whole.slot(name)
     kept = Chain(tuple(s for s in whole if not only or s.name in only))
     if not kept.slots:

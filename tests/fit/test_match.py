@@ -151,7 +151,8 @@ def test_other_rates_are_kept(dry: Audio, other: Audio) -> None:
         ({"amount": 2.0}, "amount = 2 is outside 0..1"),
         ({"chain": "eq,,gain"}, "has an empty place"),
         ({"chain": "autotune"}, "no effect is called 'autotune'"),
-        ({"only": ["reverb"], "chain": "eq,gain"}, "has no 'reverb'"),
+        ({"only": ["reverb"], "chain": "eq,gain"}, "name the whole chain in its order: eq,gain,reverb"),
+        ({"only": ["glue"], "chain": "eq,gain"}, "has no 'glue'"),
         ({"chain": "gain", "lock": ["gain.gain_db=0"]}, "everything is locked"),
     ],
 )
