@@ -1,13 +1,19 @@
-"""The effects, one file each. A new file that defines EFFECT is found by itself."""
+"""The effects, one file each. A new file that defines EFFECT is found by itself.
+
+A file that defines `make` as well has sizes: `eq` is its EFFECT, `eq12` is make(12).
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from functools import cache
 
 from fxstyle.effect import Effect
 from fxstyle.errors import SettingError
+
+_SIZED = re.compile(r"([a-z_]+)[1-9][0-9]?")
 
 DEFAULT_CHAIN = "eq,compressor,saturation,delay,reverb,width,gain"
 """What a match fits unless told otherwise, in the order of a mixing channel."""
@@ -22,12 +28,25 @@ def names() -> tuple[str, ...]:
 @cache
 def get(name: str) -> Effect:
     """Return the effect `name`, or raise SettingError listing those there are."""
-    if name not in names():
+    kind = kind_of(name)
+    if kind not in names():
         raise SettingError(f"no effect is called {name!r}; there are {', '.join(names())}")
-    effect = importlib.import_module(f"{__name__}.{name}").EFFECT
+    module = importlib.import_module(f"{__name__}.{kind}")
+    effect = module.EFFECT
+    if name != kind:
+        make = getattr(module, "make", None)
+        if make is None:
+            raise SettingError(f"no effect is called {name!r}; {kind} comes in one size")
+        effect = make(int(name.removeprefix(kind)))
     if not isinstance(effect, Effect) or effect.name != name:
-        raise TypeError(f"effects/{name}.py must define EFFECT = Effect(name={name!r}, ...)")
+        raise TypeError(f"effects/{kind}.py must define EFFECT = Effect(name={kind!r}, ...)")
     return effect
+
+
+def kind_of(name: str) -> str:
+    """Return the name of the effect's file: that of eq12 is eq."""
+    found = _SIZED.fullmatch(name)
+    return found[1] if found else name
 
 
 def all_effects() -> tuple[Effect, ...]:

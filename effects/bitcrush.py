@@ -31,7 +31,7 @@ mean square of the error, D^2/12, exact as well. Everything else is exact:
 
     q'_k = (1 - a_k) y'[j_k] + sum of y' until the next instant + a_{k+1} y'[j_{k+1}]
     x'[j] += (1 - a) q'_k       x'[j + 1] += a q'_k
-    bits' = -ln 2 sum q'_k e_k
+    bits' = -ln 2 sum q'_k e_k,   by way of 1/D
     h' = sum k (y'[j] (q_{k-1} - q_k) + q'_k (x[j+1] - x[j]))
 
 The last grows with time, as that by the frequency of anything does: true, but only for a small step.
@@ -47,15 +47,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import njit, prange
-from torch.autograd.function import once_differentiable
+from numba import njit
 
 from fxstyle.effect import Effect, Samples
+from fxstyle.kernel import each_channel
 from fxstyle.param import Param
+from fxstyle.recurrence import own
 
 Floats = npt.NDArray[np.float64]
 
 LATENCY = 1
+
+# Columns of the settings as the kernels take them: 1/D and h.
+_SCALE, _HOLD = range(2)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -75,14 +79,15 @@ def _ahead(x: npt.NDArray[Any], j: int) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run(x: npt.NDArray[Any], first: int, scale: float, hold: float, q: float, y: npt.NDArray[Any]) -> float:
+def _run(x: npt.NDArray[Any], first: int, p: Floats, q: float, y: npt.NDArray[Any]) -> float:
     """Write y.size samples of the staircase; x may hold one more, else it counts as zero.
 
-    first: time of x[0]. scale: 1/D. q: the last level; its successor is returned. Levels are computed in
-    the type of x, from 1/D in that type.
+    first: time of x[0]. q: the last level; its successor is returned. Levels are computed in the type of x,
+    from 1/D in that type.
     """
     real = x.dtype.type
-    up = real(scale)
+    hold = p[_HOLD]
+    up = real(p[_SCALE])
     down = real(1.0 / up)
     if hold == 1.0:
         for n in range(y.size):
@@ -91,7 +96,8 @@ def _run(x: npt.NDArray[Any], first: int, scale: float, hold: float, q: float, y
     k, n = _first_instant(first, hold), 0
     while n < y.size:
         j = math.floor(k * hold) - first
-        y[n : min(j, y.size)] = q
+        for i in range(n, min(j, y.size)):
+            y[i] = q
         if j < y.size:
             a = k * hold - math.floor(k * hold)
             last, q = q, float(np.rint(real(x[j] + a * _ahead(x, j)) * up) * down)
@@ -102,15 +108,15 @@ def _run(x: npt.NDArray[Any], first: int, scale: float, hold: float, q: float, y
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run_adjoint(
-    x: npt.NDArray[Any], y_grad: npt.NDArray[Any], scale: float, hold: float, x_grad: npt.NDArray[Any]
-) -> tuple[float, float]:
-    """Write x_grad for a stream that begins at time 0; return the derivatives by bits and by h."""
+def _adjoint(dy: npt.NDArray[Any], x: npt.NDArray[Any], p: Floats, dx: npt.NDArray[Any], dp: Floats) -> None:
+    """Fill dx and add to dp, for a channel that begins at time 0."""
     real = x.dtype.type
-    up = real(scale)
+    hold = p[_HOLD]
+    up = real(p[_SCALE])
     down = real(1.0 / up)
     error_grad, hold_grad, last = 0.0, 0.0, 0.0
-    x_grad[:] = 0.0
+    for n in range(x.size):
+        dx[n] = 0.0
     k, j, a = 0, 0, 0.0
     while j < x.size:
         next_j = math.floor((k + 1) * hold)
@@ -118,70 +124,31 @@ def _run_adjoint(
         slope = _ahead(x, j)
         v = real(x[j] + a * slope)
         q = float(np.rint(v * up) * down)
-        q_grad = (1.0 - a) * y_grad[j]
+        q_grad = (1.0 - a) * dy[j]
         for n in range(j + 1, min(next_j, x.size)):
-            q_grad += y_grad[n]
+            q_grad += dy[n]
         if next_j < x.size:
-            q_grad += next_a * y_grad[next_j]
-        x_grad[j] += (1.0 - a) * q_grad
+            q_grad += next_a * dy[next_j]
+        dx[j] += (1.0 - a) * q_grad
         if j + 1 < x.size:
-            x_grad[j + 1] += a * q_grad
+            dx[j + 1] += a * q_grad
         error_grad += q_grad * (q - v)
-        hold_grad += k * (y_grad[j] * (last - q) + q_grad * slope)
+        hold_grad += k * (dy[j] * (last - q) + q_grad * slope)
         k, j, a, last = k + 1, next_j, next_a, q
-    return -math.log(2.0) * error_grad, hold_grad
+    dp[_SCALE] -= error_grad / p[_SCALE]
+    dp[_HOLD] += hold_grad
 
 
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _batch(x: npt.NDArray[Any], coefficients: Floats, y: npt.NDArray[Any]) -> None:
-    for i in prange(x.shape[0] * x.shape[1]):
-        row, channel = i // x.shape[1], i % x.shape[1]
-        scale = 2.0 ** (coefficients[row, 0] - 1.0)
-        _run(x[row, channel], 0, scale, coefficients[row, 1], 0.0, y[row, channel])
-
-
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _batch_adjoint(
-    x: npt.NDArray[Any],
-    y_grad: npt.NDArray[Any],
-    coefficients: Floats,
-    x_grad: npt.NDArray[Any],
-    coefficients_grad: Floats,
-) -> None:
-    for i in prange(x.shape[0] * x.shape[1]):
-        row, channel = i // x.shape[1], i % x.shape[1]
-        scale = 2.0 ** (coefficients[row, 0] - 1.0)
-        coefficients_grad[row, channel, 0], coefficients_grad[row, channel, 1] = _run_adjoint(
-            x[row, channel], y_grad[row, channel], scale, coefficients[row, 1], x_grad[row, channel]
-        )
-
-
-class _Crush(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(x, coefficients)
-        samples = x.detach().numpy()
-        y = np.empty_like(samples)
-        _batch(samples, coefficients.detach().numpy(), y)
-        return torch.from_numpy(y)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x, coefficients = ctx.saved_tensors
-        samples, y_grad = x.detach().numpy(), grad.contiguous().numpy()
-        x_grad, rows_grad = np.empty_like(samples), np.empty((*samples.shape[:2], 2))
-        _batch_adjoint(samples, y_grad, coefficients.detach().numpy(), x_grad, rows_grad)
-        return torch.from_numpy(x_grad), torch.from_numpy(rows_grad.sum(axis=1))
+def _forward(x: npt.NDArray[Any], p: Floats, y: npt.NDArray[Any]) -> None:
+    _run(x, 0, p, 0.0, y)
 
 
 def forward(x: torch.Tensor, rate: float, *, bits: torch.Tensor, hold_hz: torch.Tensor) -> torch.Tensor:
     """Crush each row of (batch, channel, time) with its own settings; time 0 is its first sample."""
     hold = (rate / hold_hz.double()).clamp_min(1.0)
-    y: torch.Tensor = _Crush.apply(  # type: ignore[no-untyped-call]
-        x.contiguous(), torch.stack([bits.double(), hold], dim=1)
-    )
-    return y
+    settings = torch.stack([2.0 ** (bits.double() - 1.0), hold], dim=1)
+    lanes = settings[:, None].expand(-1, x.shape[1], -1)
+    return each_channel(x, lanes, None, _forward, _adjoint)
 
 
 @dataclass(frozen=True)
@@ -209,14 +176,14 @@ def render(
         state = State(np.zeros((channels, 1), x.dtype), (0.0,) * channels, 0)
     if count == 0:
         return x.copy(), state
-    x = np.ascontiguousarray(x)
+    x = own(x)
     y, levels = np.empty_like(x), []
-    scale, hold = 2.0 ** (float(bits) - 1.0), max(rate / float(hold_hz), 1.0)
+    p = np.array((2.0 ** (float(bits) - 1.0), max(rate / float(hold_hz), 1.0)))
     seam = np.concatenate([state.sample, x[:, :1]], axis=1)
     for c, level in enumerate(state.level):
         # The sample that waited for its successor, then all but the last, which waits in turn.
-        between = _run(seam[c], state.time - 1, scale, hold, level, y[c, :1])
-        levels.append(_run(x[c], state.time, scale, hold, between, y[c, 1:]))
+        between = _run(seam[c], state.time - 1, p, level, y[c, :1])
+        levels.append(_run(x[c], state.time, p, between, y[c, 1:]))
     return y, State(x[:, -1:].copy(), tuple(levels), state.time + count)
 
 
@@ -241,4 +208,8 @@ EFFECT = Effect(
     tolerance_db=-140.0,
     straight_through=True,
     latency=_latency,
+    time_invariant=False,
+    hosts={
+        "pedalboard.Bitcrush": "bit_depth = bits - 1, hold_hz at the sound's rate; to the bit in float32"
+    },
 )  # fmt: skip

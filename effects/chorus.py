@@ -28,6 +28,8 @@ cannot be for a whole period, since at the zeros of the sine D is the delay itse
 The sine is a function of n alone, exact at multiples of SYNC samples and by the addition theorem in
 between, so the result does not depend on how a stream is cut.
 
+With `sync` a sweep lasts a note value at `tempo_bpm` (`fxstyle.tempo`) and rate_hz does not count.
+
 Adjoint, with a bar for the derivative by a signal, in reverse time:
 
     v'[n] = m y'[n] + r w'[n+1]
@@ -50,13 +52,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import njit, prange
-from torch.autograd.function import once_differentiable
+from numba import njit
 
+from fxstyle import tempo
 from fxstyle.effect import Effect, Samples
 from fxstyle.kernel import flush
-from fxstyle.oscillator import SYNC, Floats, circles, oscillate
+from fxstyle.oscillator import SYNC, Floats, oscillate, sweep, swept
 from fxstyle.param import Param
+from fxstyle.recurrence import own
 from fxstyle.units import amplitude_to_db, ms_to_samples
 
 LEAST_MS = 0.25
@@ -67,14 +70,14 @@ LEAST_SAMPLES = 1.0
 
 TAPS = 4
 
-_COEFFICIENTS = 7
-"""Columns: turns of the oscillator per sample, depth, delay in samples, r, m, phase in radians, least."""
+# Columns of the settings as the kernels take them; turns of the oscillator per sample, delays in samples,
+# phase in radians.
+_TURNS, _DEPTH, _DELAY, _R, _M, _LEAST, _PHASE = range(7)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _sweep(
-    coefficients: Floats,
-    channel: int,
+    p: Floats,
     begin: int,
     circle: Floats,
     swing: Floats,
@@ -86,8 +89,8 @@ def _sweep(
     circle: sine and cosine of the angles from 0 on. swing: receives sine, cosine and t, (3, SYNC).
     whole: receives d + 1. taps: receives c_j, (4, SYNC).
     """
-    oscillate(coefficients[0], coefficients[5] * (channel % 2), begin, circle, swing)
-    depth, delay, least = coefficients[1], coefficients[2], coefficients[6]
+    oscillate(p[_TURNS], p[_PHASE], begin, circle, swing)
+    depth, delay, least = p[_DEPTH], p[_DELAY], p[_LEAST]
     for k in range(SYNC):
         swept = delay - depth * swing[0, k]
         here = swept if swept > least else least  # in this form no NaN becomes an index
@@ -104,8 +107,7 @@ def _sweep(
 def _run(
     x: npt.NDArray[Any],
     first: int,
-    channel: int,
-    coefficients: Floats,
+    p: Floats,
     circle: Floats,
     v: float,
     line: Floats,
@@ -115,14 +117,14 @@ def _run(
 
     first: time n of x[0]. v: the value before. line: w, of which the last x.size samples are written.
     """
-    r, m = coefficients[3], coefficients[4]
+    r, m = p[_R], p[_M]
     before = line.size - x.size
     swing, whole, taps = np.empty((3, SYNC)), np.empty(SYNC, np.int64), np.empty((TAPS, SYNC))
     f0, f1, f2 = line[3:], line[2:], line[1:]  # f_j[k] is the sample that c_j weighs; f_3 = line
     n = 0
     while n < x.size:
         begin = (first + n) // SYNC * SYNC
-        _sweep(coefficients, channel, begin, circle, swing, whole, taps)
+        _sweep(p, begin, circle, swing, whole, taps)
         until = min(begin + SYNC - first, x.size)
         lag, base = first + n - begin, before + n
         given, out, written = x[n:until], y[n:until], line[base:]
@@ -139,38 +141,36 @@ def _run(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_adjoint(
+    dy: npt.NDArray[Any],
     x: npt.NDArray[Any],
-    y_grad: npt.NDArray[Any],
-    channel: int,
-    coefficients: Floats,
+    p: Floats,
     circle: Floats,
-    reach: int,
-    x_grad: npt.NDArray[Any],
-    coefficients_grad: Floats,
+    w: Floats,
+    wet: npt.NDArray[Any],
+    dw: Floats,
+    dx: npt.NDArray[Any],
+    dp: Floats,
 ) -> None:
-    """Recompute w of one channel, then run the adjoint equations of the module's docstring."""
-    _, depth, delay, r, m, _, least = coefficients
-    count = x.size
-    w = np.zeros(reach + count)
-    # The same line again, but of v alone: with m = 1 that is what comes out.
-    wet, only_wet = np.empty(count), coefficients.copy()
-    only_wet[4] = 1.0
-    _run(x, 0, channel, only_wet, circle, 0.0, w, wet)
+    """Run the adjoint equations of the module's docstring over one channel.
 
-    w_grad = np.zeros(reach + count + 1)
+    w, wet: the line and v. dw: zeros, one more than w.
+    """
+    depth, delay, r, m, least = p[_DEPTH], p[_DELAY], p[_R], p[_M], p[_LEAST]
+    count = x.size
+    reach = w.size - count
     swing, whole, taps = np.empty((3, SYNC)), np.empty(SYNC, np.int64), np.empty((TAPS, SYNC))
     turns_grad, depth_grad, delay_grad, r_grad, m_grad, phase_grad = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     begin = (count - 1) // SYNC * SYNC
     while begin >= 0:
-        _sweep(coefficients, channel, begin, circle, swing, whole, taps)
+        _sweep(p, begin, circle, swing, whole, taps)
         for n in range(min(begin + SYNC, count) - 1, begin - 1, -1):
             j = n - begin
             k = reach + n - whole[j]
-            v_grad = flush(m * y_grad[n] + r * w_grad[reach + n + 1])
-            w_grad[k + 1] += v_grad * taps[0, j]
-            w_grad[k] += v_grad * taps[1, j]
-            w_grad[k - 1] += v_grad * taps[2, j]
-            w_grad[k - 2] += v_grad * taps[3, j]
+            v_grad = flush(m * dy[n] + r * dw[reach + n + 1])
+            dw[k + 1] += v_grad * taps[0, j]
+            dw[k] += v_grad * taps[1, j]
+            dw[k - 1] += v_grad * taps[2, j]
+            dw[k - 2] += v_grad * taps[3, j]
             if delay - depth * swing[0, j] > least:
                 t, f0, f1, f2, f3 = swing[2, j], w[k + 1], w[k], w[k - 1], w[k - 2]
                 bend = 2.0 * f0 - 5.0 * f1 + 4.0 * f2 - f3 + 1.5 * t * (3.0 * (f1 - f2) + f3 - f0)
@@ -180,84 +180,40 @@ def _run_adjoint(
                 depth_grad -= here_grad * swing[0, j]
                 phase_grad += angle_grad
                 turns_grad += angle_grad * n
-            x_grad[n] = (1.0 - m) * y_grad[n] + w_grad[reach + n]
-            m_grad += y_grad[n] * (wet[n] - x[n])
+            dx[n] = (1.0 - m) * dy[n] + dw[reach + n]
+            m_grad += dy[n] * (wet[n] - x[n])
             if n > 0:
-                r_grad += w_grad[reach + n] * wet[n - 1]
+                r_grad += dw[reach + n] * wet[n - 1]
         begin -= SYNC
-    turns_grad *= 2.0 * math.pi
-    phase_grad *= channel % 2
-    coefficients_grad[:] = (turns_grad, depth_grad, delay_grad, r_grad, m_grad, phase_grad, 0.0)
+    dp[_TURNS] += 2.0 * math.pi * turns_grad
+    dp[_DEPTH] += depth_grad
+    dp[_DELAY] += delay_grad
+    dp[_R] += r_grad
+    dp[_M] += m_grad
+    dp[_PHASE] += phase_grad
 
 
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _batch(
-    x: npt.NDArray[Any],
-    coefficients: Floats,
-    circle: Floats,
-    reach: int,
-    y: npt.NDArray[Any],
+def _reach(p: Floats) -> int:
+    """Return how many samples back the line is read with these settings, or a few more."""
+    return int(max(abs(p[_DEPTH]) + p[_DELAY], p[_LEAST])) + TAPS
+
+
+def _forward(x: npt.NDArray[Any], p: Floats, circle: Floats, y: npt.NDArray[Any]) -> None:
+    _run(x, 0, p, circle, 0.0, np.zeros(_reach(p) + x.size), y)
+
+
+def _adjoint(
+    dy: npt.NDArray[Any], x: npt.NDArray[Any], p: Floats, circle: Floats, dx: npt.NDArray[Any], dp: Floats
 ) -> None:
-    for i in prange(x.shape[0] * x.shape[1]):
-        row, channel = i // x.shape[1], i % x.shape[1]
-        line = np.zeros(reach + x.shape[2])
-        _run(x[row, channel], 0, channel, coefficients[row], circle[row], 0.0, line, y[row, channel])
+    # The same line again, but of v alone: with m = 1 that is what comes out.
+    only_wet = p.copy()
+    only_wet[_M] = 1.0
+    w, wet = np.zeros(_reach(p) + x.size), np.empty_like(x)
+    _run(x, 0, only_wet, circle, 0.0, w, wet)
+    _run_adjoint(dy, x, p, circle, w, wet, np.zeros(w.size + 1), dx, dp)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _batch_adjoint(
-    x: npt.NDArray[Any],
-    y_grad: npt.NDArray[Any],
-    coefficients: Floats,
-    circle: Floats,
-    reach: int,
-    x_grad: npt.NDArray[Any],
-    coefficients_grad: Floats,
-) -> None:
-    for i in prange(x.shape[0] * x.shape[1]):
-        row, channel = i // x.shape[1], i % x.shape[1]
-        _run_adjoint(
-            x[row, channel],
-            y_grad[row, channel],
-            channel,
-            coefficients[row],
-            circle[row],
-            reach,
-            x_grad[row, channel],
-            coefficients_grad[row, channel],
-        )
-
-
-def _reach(row: Floats) -> int:
-    """Return how many samples back the line is read with these coefficients, or a few more."""
-    return int(max(abs(row[1]) + row[2], row[6])) + TAPS
-
-
-class _Sweep(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(x, coefficients)
-        rows = coefficients.detach().numpy()
-        ctx.circles = circles(rows[:, 0])
-        ctx.reach = max((_reach(row) for row in rows), default=0)
-        samples = x.detach().numpy()
-        y = np.empty_like(samples)
-        _batch(samples, rows, ctx.circles, ctx.reach, y)
-        return torch.from_numpy(y)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x, coefficients = ctx.saved_tensors
-        samples = x.detach().numpy()
-        x_grad = np.empty_like(samples)
-        rows_grad = np.empty((*samples.shape[:2], _COEFFICIENTS))
-        y_grad, rows = grad.contiguous().numpy(), coefficients.detach().numpy()
-        _batch_adjoint(samples, y_grad, rows, ctx.circles, ctx.reach, x_grad, rows_grad)
-        return torch.from_numpy(x_grad), torch.from_numpy(rows_grad.sum(axis=1))
-
-
-def _coefficients(
+def _settings(
     rate: float,
     rate_hz: torch.Tensor,
     depth_ms: torch.Tensor,
@@ -265,14 +221,15 @@ def _coefficients(
     feedback: torch.Tensor,
     mix: torch.Tensor,
     stereo_phase_deg: torch.Tensor,
+    sync: torch.Tensor,
+    tempo_bpm: torch.Tensor,
 ) -> torch.Tensor:
-    """Return the coefficients (batch, 7) in float64, differentiable."""
+    """Return the kernel's settings (batch, 7) in float64, differentiable."""
     depth, delay = (ms_to_samples(time_ms.double(), rate) for time_ms in (depth_ms, delay_ms))
     phase = stereo_phase_deg.double().deg2rad()
     least = torch.full_like(delay, max(ms_to_samples(LEAST_MS, rate), LEAST_SAMPLES))
-    return torch.stack(
-        [rate_hz.double() / rate, depth, delay, feedback.double(), mix.double(), phase, least], dim=1
-    )
+    turns = tempo.rate_hz(rate_hz, sync, tempo_bpm) / rate
+    return torch.stack([turns, depth, delay, feedback.double(), mix.double(), least, phase], dim=1)
 
 
 def forward(
@@ -285,18 +242,18 @@ def forward(
     feedback: torch.Tensor,
     mix: torch.Tensor,
     stereo_phase_deg: torch.Tensor,
+    sync: torch.Tensor,
+    tempo_bpm: torch.Tensor,
 ) -> torch.Tensor:
     """Sweep each row of (batch, channel, time) with its own settings; time 0 is its first sample."""
-    rows = _coefficients(rate, rate_hz, depth_ms, delay_ms, feedback, mix, stereo_phase_deg)
-    y: torch.Tensor = _Sweep.apply(x.contiguous(), rows)  # type: ignore[no-untyped-call]
-    return y
+    knobs = (rate_hz, depth_ms, delay_ms, feedback, mix, stereo_phase_deg, sync, tempo_bpm)
+    return sweep(x, _settings(rate, *knobs), _forward, _adjoint)
 
 
 @lru_cache(maxsize=64)  # the same for every block of a stream, and dearer than a short block
-def _row(rate: float, *knobs: float) -> tuple[Floats, Floats]:
-    """Return the coefficients (7,) and the circle (2, SYNC) of one setting, in the order of the knobs."""
-    row = _coefficients(rate, *torch.tensor(knobs, dtype=torch.float64)[:, None]).numpy()
-    return row[0], circles(row[:, 0])[0]
+def _rows(channels: int, rate: float, *knobs: float) -> tuple[Floats, Floats]:
+    """Return what `swept` does for one setting, in the order of the knobs."""
+    return swept(_settings(rate, *torch.tensor(knobs, dtype=torch.float64)[:, None]), channels)
 
 
 @dataclass(frozen=True)
@@ -326,22 +283,25 @@ def render(
     feedback: float,
     mix: float,
     stereo_phase_deg: float,
+    sync: float,
+    tempo_bpm: float,
 ) -> tuple[Samples, State]:
     """Sweep a block (channel, time); a knob turned between two blocks makes the delay jump."""
-    row, circle = _row(rate, rate_hz, depth_ms, delay_ms, feedback, mix, stereo_phase_deg)
-    x = np.ascontiguousarray(x)
+    x = own(x)
     channels, count = x.shape
+    knobs = (rate_hz, depth_ms, delay_ms, feedback, mix, stereo_phase_deg, sync, tempo_bpm)
+    rows, circle = _rows(channels, rate, *knobs)
     if state is None:
         # As long as any setting needs, so that a delay which grows within the stream finds the sound.
         longest = int(ms_to_samples(_DELAY_MS.high + _DEPTH_MS.high, rate)) + TAPS
         state = State(np.zeros((channels, longest)), np.zeros(channels), 0)
     held = state.line.shape[1]
-    reach = max(_reach(row), held)
+    reach = max(_reach(rows[0]), held)
     line = np.zeros((channels, reach + count))
     line[:, reach - held : reach] = state.line
     wet, y = state.wet.copy(), np.empty_like(x)
     for c in range(channels):
-        wet[c] = _run(x[c], state.time, c, row, circle, state.wet[c], line[c], y[c])
+        wet[c] = _run(x[c], state.time, rows[c], circle[c], state.wet[c], line[c], y[c])
     return y, State(line[:, count:].copy(), wet, state.time + count)
 
 
@@ -360,6 +320,8 @@ _MIX = Param("mix", "", 0.0, 1.0, default=0.4, spread=0.2, help="swept sound in 
 _STEREO_PHASE_DEG = Param(
     "stereo_phase_deg", "deg", 0.0, 180.0, default=90.0, spread=0.25, help="right against left; 0 is mono"
 )
+
+_SYNC = tempo.sync("note value of one sweep, in the place of rate_hz")
 
 GONE_DB = -60.0
 """Echoes this far below the sound count as gone when the tail is reckoned."""
@@ -380,10 +342,19 @@ def _tail_s(settings: Mapping[str, float]) -> float:
 EFFECT = Effect(
     name="chorus",
     summary="Chorus and flanger: a swept delay with feedback",
-    params=(_RATE_HZ, _DEPTH_MS, _DELAY_MS, _FEEDBACK, _MIX, _STEREO_PHASE_DEG),
+    params=(
+        _RATE_HZ, _DEPTH_MS, _DELAY_MS, _FEEDBACK, _MIX, _STEREO_PHASE_DEG, _SYNC, tempo.TEMPO_BPM
+    ),
     forward=forward,
     render=render,
     # Both forms run the same float64 kernel, of which the output alone is rounded to float32.
     tolerance_db=-140.0,
     tail_s=_tail_s,
-)
+    linear=True,
+    time_invariant=False,
+    hosts={
+        "pedalboard.Chorus": "centre_delay_ms = delay_ms, depth = depth_ms/10, feedback of the other sign,"
+        " stereo_phase_deg 0, while the delay stays above 1 ms; it interpolates linearly: with that the same"
+        " to -90 dB, without it within -50 dB up to 1 kHz"
+    },
+)  # fmt: skip

@@ -1,7 +1,23 @@
-"""Level: y[n] = 10^(g/20) x[n]. Memoryless and linear."""
+"""Level, pan and polarity. Memoryless and linear.
+
+    y_c[n] = i 10^(g/20) a_c x_c[n]             i = -1 with `invert` on, else 1
+    a_L = sqrt 2 sin(pi/4 (1 - p)),   a_R = sqrt 2 sin(pi/4 (1 + p))            p = pan
+
+The pan has constant power, a_L^2 + a_R^2 = 2, by sine and cosine, and leaves the centre as it is: -3 dB
+at the centre, compensated, so that a channel panned towards gains 3 dB at most and the other falls silent.
+That is the law of JUCE's `dsp::Panner` (sin3dB), the default of Sonar ("0 dB center, sin/cos taper, constant
+power") and Logic's "-3 dB compensated". As on the channels of these programs it is a balance of the two
+channels of a stereo sound: nothing of the one moves over to the other. Mono and more than two channels
+have no pan.
+"""
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from fxstyle.effect import Effect, Samples
@@ -9,18 +25,42 @@ from fxstyle.features.measure import Measurement
 from fxstyle.param import Param
 from fxstyle.units import db_to_amplitude
 
-
-def forward(x: torch.Tensor, rate: float, *, gain_db: torch.Tensor) -> torch.Tensor:
-    """Scale each row of (batch, channel, time) by its own gain."""
-    return x * db_to_amplitude(gain_db).to(x.dtype)[:, None, None]
+STEREO = 2
 
 
-def render(x: Samples, rate: float, state: None, *, gain_db: float) -> tuple[Samples, None]:
+def _factors(channels: int, gain_db: torch.Tensor, pan: torch.Tensor, invert: torch.Tensor) -> torch.Tensor:
+    """Return what each channel is multiplied by, (batch, channel) or (batch, 1)."""
+    factor = ((1.0 - 2.0 * invert.detach()).to(gain_db.dtype) * db_to_amplitude(gain_db))[:, None]
+    if channels != STEREO:
+        return factor
+    aside = torch.stack([1.0 - pan, 1.0 + pan], dim=1) * (math.pi / 4.0)
+    # Divided by the very number that the centre gives, so that this is one to the bit.
+    return factor * (aside.sin() / torch.full_like(aside, math.pi / 4.0).sin())
+
+
+def forward(
+    x: torch.Tensor, rate: float, *, gain_db: torch.Tensor, pan: torch.Tensor, invert: torch.Tensor
+) -> torch.Tensor:
+    """Scale each row of (batch, channel, time) by its own settings."""
+    return x * _factors(x.shape[1], gain_db, pan, invert).to(x.dtype)[..., None]
+
+
+@lru_cache(maxsize=64)  # the same for every block of a stream, and dearer than a short block
+def _numbers(channels: int, *knobs: float) -> npt.NDArray[np.float64]:
+    """Return the factors of one setting, (channel, 1) or (1, 1)."""
+    return _factors(channels, *torch.tensor(knobs, dtype=torch.float64)[:, None])[0, :, None].numpy()
+
+
+def render(
+    x: Samples, rate: float, state: None, *, gain_db: float, pan: float, invert: float
+) -> tuple[Samples, None]:
     """Scale a block (channel, time)."""
-    return x * x.dtype.type(db_to_amplitude(gain_db)), None
+    return x * _numbers(x.shape[0], gain_db, pan, invert).astype(x.dtype), None
 
 
 _GAIN_DB = Param("gain_db", "dB", -40.0, 40.0, default=0.0, help="output level")
+_PAN = Param("pan", "", -1.0, 1.0, default=0.0, fitted=False, help="-1 left, 0 as it is, 1 right")
+_INVERT = Param.choice("invert", ("off", "on"), "off", "turns the polarity over")
 
 
 def start(source: Measurement, reference: Measurement) -> dict[str, float]:
@@ -31,11 +71,16 @@ def start(source: Measurement, reference: Measurement) -> dict[str, float]:
 
 EFFECT = Effect(
     name="gain",
-    summary="Level trim",
-    params=(_GAIN_DB,),
+    summary="Level trim, pan and polarity",
+    params=(_GAIN_DB, _PAN, _INVERT),
     forward=forward,
     render=render,
     tolerance_db=-140.0,
     start=start,
     level_knob="gain_db",
+    linear=True,
+    hosts={
+        "pedalboard.Gain": "the same gain_db, at pan 0 and with invert off; differs by less than -135 dB",
+        "pedalboard.Invert": "invert on, gain_db 0, pan 0; the same to the bit",
+    },
 )

@@ -25,6 +25,8 @@ its depth of 1 reaches half of its range up and down.
 Where f is held at 20 Hz or top, it has no derivative by any knob (nor on the very edge). With |r| < 1
 the loop is stable at any fixed f; while f moves it is bounded by measurement, at the knobs' extremes.
 
+With `sync` a sweep lasts a note value at `tempo_bpm` (`fxstyle.tempo`) and rate_hz does not count.
+
 exp and tan are a polynomial and a ratio of two, right to 1e-12; see `_sweep`.
 
 Adjoint, with a bar for the derivative by a signal, in reverse time:
@@ -46,17 +48,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
-from numba import njit, prange
-from torch.autograd.function import once_differentiable
+from numba import njit
 
+from fxstyle import tempo
 from fxstyle.effect import Effect, Samples
 from fxstyle.kernel import TINY_IN_LOOP, flush
-from fxstyle.oscillator import SYNC, Floats, circles, oscillate
+from fxstyle.oscillator import SYNC, Floats, oscillate, sweep, swept
 from fxstyle.param import Param
+from fxstyle.recurrence import own
 
 Six = tuple[float, float, float, float, float, float]
 
@@ -69,9 +71,9 @@ MOST_OF_RATE = 0.49
 OCTAVES = math.log2(MOST_HZ / LEAST_HZ) / 2.0
 """The swing to either side at a depth of 1: 4.98."""
 
-_COEFFICIENTS = 8
-"""Columns: turns of the oscillator per sample, swing, ln of pi centre_hz/rate, r, m, phase in radians,
-least and greatest pi f/rate."""
+# Columns of the settings as the kernels take them; turns of the oscillator per sample, swing, ln of
+# pi centre_hz/rate, r, m, least and greatest pi f/rate, phase in radians.
+_TURNS, _SWING, _CENTRE, _R, _M, _LEAST, _MOST, _PHASE = range(8)
 
 _HELD = STAGES + 1
 """Numbers that a channel's loop holds between two samples: s_1 .. s_6 and v."""
@@ -79,19 +81,17 @@ _HELD = STAGES + 1
 _E2, _E3, _E4, _E5, _E6, _E7, _E8, _E9, _E10, _E11 = (1.0 / math.factorial(k) for k in range(2, 12))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _sweep(
-    coefficients: Floats, channel: int, begin: int, circle: Floats, wave: Floats, bend: Floats
-) -> None:
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sweep(p: Floats, begin: int, circle: Floats, wave: Floats, bend: Floats) -> None:
     """Fill SYNC values from time `begin` on; a loop of fixed length, which runs on the processor's lanes.
 
     wave: receives sine and cosine, (2, SYNC). bend: receives c and dc/d ln f, (2, SYNC).
     exp(z) is Taylor's series of z/8 to the 11th power, thrice squared: |z| < 3.46, relative error 1e-12.
     tan is the convergent of Lambert's continued fraction of order 7: within +-pi/4 its error is 2e-13.
     """
-    oscillate(coefficients[0], coefficients[5] * (channel % 2), begin, circle, wave)
-    swing, centre = coefficients[1], math.exp(coefficients[2])
-    least, most = coefficients[6], coefficients[7]
+    oscillate(p[_TURNS], p[_PHASE], begin, circle, wave)
+    swing, centre = p[_SWING], math.exp(p[_CENTRE])
+    least, most = p[_LEAST], p[_MOST]
     for k in range(SYNC):
         z = -0.125 * swing * wave[0, k]
         e = _E8 + z * (_E9 + z * (_E10 + z * _E11))
@@ -109,12 +109,12 @@ def _sweep(
         bend[1, k] = (1.0 + c * c) * held if free == held else 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _stage(c: float, u: float, s: float) -> tuple[float, float]:
     return c * u + (1.0 - c) * s, (1.0 + c) * u - c * s
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _chain(c: float, u: float, s: Six) -> tuple[float, Six, Six]:
     """Return u_6, the states after it, and u_{k-1} - s_k, which costs nothing where nobody asks for it."""
     u1, s1 = _stage(c, u, s[0])
@@ -127,63 +127,64 @@ def _chain(c: float, u: float, s: Six) -> tuple[float, Six, Six]:
     return u6, (s1, s2, s3, s4, s5, s6), gaps
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _load(held: Floats, lag: int) -> tuple[Six, float]:
     """Return the states and v; the states flushed if lag = 0, which is often enough, since v always is."""
-    s1, s2, s3, s4, s5, s6, v = held
+    # One by one: to unpack an array numba compiles, for seconds, the text of the error that it may not fit.
+    s1, s2, s3, s4, s5, s6 = held[0], held[1], held[2], held[3], held[4], held[5]
     if lag == 0:
         s1, s2, s3, s4, s5, s6 = flush(s1), flush(s2), flush(s3), flush(s4), flush(s5), flush(s6)
-    return (s1, s2, s3, s4, s5, s6), v
+    return (s1, s2, s3, s4, s5, s6), held[STAGES]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy")
+def _store(held: Floats, s: Six, v: float) -> None:
+    for k in range(STAGES):
+        held[k] = s[k]
+    held[STAGES] = v
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _stage_adjoint(c: float, u: float, g: float, gap: float, c_grad: float) -> tuple[float, float, float]:
     """Return u'_{k-1}, s'_k[n] and the sum c' so far from u'_k and s'_k[n+1]."""
     return c * u + (1.0 + c) * g, (1.0 - c) * u - c * g, c_grad + (u + g) * gap
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run(
-    pair: int, x: Samples, first: int, coefficients: Floats, circle: Floats, held: Floats, y: Samples
-) -> None:
-    """Run the docstring's equations over channels 2 pair and 2 pair + 1 of x (row * channel, time).
+def _run(x: Samples, first: int, p: Floats, circle: Floats, held: Floats, y: Samples) -> None:
+    """Run the docstring's equations over (channel, time).
 
-    Two side by side take the time of one, which would wait for its own last product all the while; an odd
-    last one runs beside itself. first: time n of x[:, 0]. coefficients: (row, 8). circle: (row, 2, SYNC).
-    held: (row * channel, 7), s_1 .. s_6 and v, brought up to date.
+    Two channels side by side take the time of one, which would wait for its own last product all the while;
+    an odd last one runs beside itself. first: time n of x[:, 0]. p: (channel, 8). circle: (channel, 2, SYNC).
+    held: (channel, 7), s_1 .. s_6 and v, brought up to date.
     """
-    channels = x.shape[0] // coefficients.shape[0]
-    i = 2 * pair
-    j = min(i + 1, x.shape[0] - 1)
-    a, b = coefficients[i // channels], coefficients[j // channels]
-    r_a, r_b, m_a, m_b = a[3], b[3], a[4], b[4]
     wave, bend_a, bend_b = np.empty((2, SYNC)), np.empty((2, SYNC)), np.empty((2, SYNC))
-    n = 0
-    while n < x.shape[1]:
-        begin = (first + n) // SYNC * SYNC
-        _sweep(a, i % channels, begin, circle[i // channels], wave, bend_a)
-        _sweep(b, j % channels, begin, circle[j // channels], wave, bend_b)
-        lag, until = first + n - begin, min(begin + SYNC - first, x.shape[1])
-        x_a, x_b, y_a, y_b = x[i, n:until], x[j, n:until], y[i, n:until], y[j, n:until]
-        c_a, c_b = bend_a[0, lag:], bend_b[0, lag:]
-        s_a, v_a = _load(held[i], lag)
-        s_b, v_b = _load(held[j], lag)
-        for k in range(until - n):
-            u_a, s_a, _ = _chain(c_a[k], x_a[k] + r_a * v_a, s_a)
-            u_b, s_b, _ = _chain(c_b[k], x_b[k] + r_b * v_b, s_b)
-            v_a, v_b = flush(u_a), flush(u_b)
-            y_a[k] = (1.0 - m_a) * x_a[k] + m_a * v_a
-            y_b[k] = (1.0 - m_b) * x_b[k] + m_b * v_b
-        held[i, :] = (*s_a, v_a)
-        held[j, :] = (*s_b, v_b)
-        n = until
+    for i in range(0, x.shape[0], 2):
+        j = min(i + 1, x.shape[0] - 1)
+        r_a, r_b, m_a, m_b = p[i, _R], p[j, _R], p[i, _M], p[j, _M]
+        n = 0
+        while n < x.shape[1]:
+            begin = (first + n) // SYNC * SYNC
+            _sweep(p[i], begin, circle[i], wave, bend_a)
+            _sweep(p[j], begin, circle[j], wave, bend_b)
+            lag, until = first + n - begin, min(begin + SYNC - first, x.shape[1])
+            x_a, x_b, y_a, y_b = x[i, n:until], x[j, n:until], y[i, n:until], y[j, n:until]
+            c_a, c_b = bend_a[0, lag:], bend_b[0, lag:]
+            s_a, v_a = _load(held[i], lag)
+            s_b, v_b = _load(held[j], lag)
+            for k in range(until - n):
+                u_a, s_a, _ = _chain(c_a[k], x_a[k] + r_a * v_a, s_a)
+                u_b, s_b, _ = _chain(c_b[k], x_b[k] + r_b * v_b, s_b)
+                v_a, v_b = flush(u_a), flush(u_b)
+                y_a[k] = (1.0 - m_a) * x_a[k] + m_a * v_a
+                y_b[k] = (1.0 - m_b) * x_b[k] + m_b * v_b
+            _store(held[i], s_a, v_a)
+            _store(held[j], s_b, v_b)
+            n = until
 
 
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _batch(x: Samples, coefficients: Floats, circle: Floats, y: Samples) -> None:
-    held = np.zeros((x.shape[0], _HELD))
-    for pair in prange((x.shape[0] + 1) // 2):
-        _run(pair, x, 0, coefficients, circle, held, y)
+def _forward(x: Samples, p: Floats, circle: Floats, y: Samples) -> None:
+    _run(x, 0, p, circle, np.zeros((x.shape[0], _HELD)), y)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -193,18 +194,17 @@ def _trace(x: Samples, c: Floats, r: float, held: Floats, gaps: Floats, wet: Flo
     wet[0] = v
     for i in range(x.size):
         u, s, gap = _chain(c[i], x[i] + r * v, s)
-        gaps[i, :] = gap
+        for k in range(STAGES):
+            gaps[i, k] = gap[k]
         v = flush(u)
         wet[i + 1] = v
-    held[:] = (*s, v)
+    _store(held, s, v)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run_adjoint(
-    x: Samples, y_grad: Samples, channel: int, row: Floats, circle: Floats, x_grad: Samples, row_grad: Floats
-) -> None:
+def _adjoint(dy: Samples, x: Samples, p: Floats, circle: Floats, dx: Samples, dp: Floats) -> None:
     """Run one channel again, keeping its states at every SYNC samples; then block by block backwards."""
-    swing, r, m = row[1], row[3], row[4]
+    swing, r, m = p[_SWING], p[_R], p[_M]
     count = x.size
     blocks = (count + SYNC - 1) // SYNC
     wave, bend = np.empty((2, SYNC)), np.empty((2, SYNC))
@@ -212,20 +212,21 @@ def _run_adjoint(
     held = np.zeros(_HELD)
     for block in range(blocks):
         begin = block * SYNC
-        _sweep(row, channel, begin, circle, wave, bend)
-        marks[block] = held
+        _sweep(p, begin, circle, wave, bend)
+        for k in range(_HELD):
+            marks[block, k] = held[k]
         _trace(x[begin : begin + SYNC], bend[0], r, held, gaps, wet)
 
     g1, g2, g3, g4, g5, g6, u_grad = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0  # s'_1 .. s'_6 and u'_0
     turns_grad, swing_grad, centre_grad, r_grad, m_grad, phase_grad = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for block in range(blocks - 1, -1, -1):
         begin = block * SYNC
-        _sweep(row, channel, begin, circle, wave, bend)
+        _sweep(p, begin, circle, wave, bend)
         _trace(x[begin : begin + SYNC], bend[0], r, marks[block], gaps, wet)
         for n in range(min(begin + SYNC, count) - 1, begin - 1, -1):
             i = n - begin
             c = bend[0, i]
-            u = flush(m * y_grad[n] + r * u_grad)
+            u = flush(m * dy[n] + r * u_grad)
             c_grad = 0.0
             u, g6, c_grad = _stage_adjoint(c, u, g6, gaps[i, 5], c_grad)
             u, g5, c_grad = _stage_adjoint(c, u, g5, gaps[i, 4], c_grad)
@@ -233,7 +234,7 @@ def _run_adjoint(
             u, g3, c_grad = _stage_adjoint(c, u, g3, gaps[i, 2], c_grad)
             u, g2, c_grad = _stage_adjoint(c, u, g2, gaps[i, 1], c_grad)
             u_grad, g1, c_grad = _stage_adjoint(c, u, g1, gaps[i, 0], c_grad)
-            x_grad[n] = (1.0 - m) * y_grad[n] + u_grad
+            dx[n] = (1.0 - m) * dy[n] + u_grad
             log_grad = c_grad * bend[1, i]
             angle_grad = -swing * log_grad * wave[1, i]
             centre_grad += log_grad
@@ -241,52 +242,17 @@ def _run_adjoint(
             phase_grad += angle_grad
             turns_grad += angle_grad * n
             r_grad += u_grad * wet[i]
-            m_grad += y_grad[n] * (wet[i + 1] - x[n])
+            m_grad += dy[n] * (wet[i + 1] - x[n])
         g1, g2, g3, g4, g5, g6 = flush(g1), flush(g2), flush(g3), flush(g4), flush(g5), flush(g6)
-    turns_grad *= 2.0 * math.pi
-    phase_grad *= channel % 2
-    row_grad[:] = (turns_grad, swing_grad, centre_grad, r_grad, m_grad, phase_grad, 0.0, 0.0)
+    dp[_TURNS] += 2.0 * math.pi * turns_grad
+    dp[_SWING] += swing_grad
+    dp[_CENTRE] += centre_grad
+    dp[_R] += r_grad
+    dp[_M] += m_grad
+    dp[_PHASE] += phase_grad
 
 
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _batch_adjoint(
-    x: Samples, y_grad: Samples, rows: Floats, circle: Floats, x_grad: Samples, rows_grad: Floats
-) -> None:
-    channels = x.shape[0] // rows.shape[0]
-    for i in prange(x.shape[0]):
-        row = i // channels
-        _run_adjoint(x[i], y_grad[i], i % channels, rows[row], circle[row], x_grad[i], rows_grad[i])
-
-
-def _lanes(x: torch.Tensor) -> Samples:
-    """View (batch, channel, time) as (batch * channel, time)."""
-    return np.asarray(x.detach().numpy().reshape(-1, x.shape[2]))
-
-
-class _Phase(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(x, coefficients)
-        rows = coefficients.detach().numpy()
-        ctx.circle = circles(rows[:, 0])
-        lanes = _lanes(x)
-        y = np.empty_like(lanes)
-        _batch(lanes, rows, ctx.circle, y)
-        return torch.from_numpy(y.reshape(x.shape))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x, coefficients = ctx.saved_tensors
-        lanes = _lanes(x)
-        x_grad, rows_grad = np.empty_like(lanes), np.empty((lanes.shape[0], _COEFFICIENTS))
-        rows = coefficients.detach().numpy()
-        _batch_adjoint(lanes, _lanes(grad.contiguous()), rows, ctx.circle, x_grad, rows_grad)
-        by_row = rows_grad.reshape(*x.shape[:2], _COEFFICIENTS).sum(axis=1)
-        return torch.from_numpy(x_grad.reshape(x.shape)), torch.from_numpy(by_row)
-
-
-def _coefficients(
+def _settings(
     rate: float,
     rate_hz: torch.Tensor,
     depth: torch.Tensor,
@@ -294,14 +260,17 @@ def _coefficients(
     feedback: torch.Tensor,
     mix: torch.Tensor,
     stereo_phase_deg: torch.Tensor,
+    sync: torch.Tensor,
+    tempo_bpm: torch.Tensor,
 ) -> torch.Tensor:
-    """Return the coefficients (batch, 8) in float64, differentiable."""
+    """Return the kernel's settings (batch, 8) in float64, differentiable."""
     centre = (centre_hz.double() * (math.pi / rate)).log()
     least = torch.full_like(centre, math.pi * min(LEAST_HZ / rate, MOST_OF_RATE))
     most = torch.full_like(centre, math.pi * min(MOST_HZ / rate, MOST_OF_RATE))
     swing = depth.double() * (OCTAVES * math.log(2.0))
     phase = stereo_phase_deg.double().deg2rad()
-    columns = [rate_hz.double() / rate, swing, centre, feedback.double(), mix.double(), phase, least, most]
+    turns = tempo.rate_hz(rate_hz, sync, tempo_bpm) / rate
+    columns = [turns, swing, centre, feedback.double(), mix.double(), least, most, phase]
     return torch.stack(columns, dim=1)
 
 
@@ -315,18 +284,18 @@ def forward(
     feedback: torch.Tensor,
     mix: torch.Tensor,
     stereo_phase_deg: torch.Tensor,
+    sync: torch.Tensor,
+    tempo_bpm: torch.Tensor,
 ) -> torch.Tensor:
     """Sweep each row of (batch, channel, time) with its own settings; time 0 is its first sample."""
-    rows = _coefficients(rate, rate_hz, depth, centre_hz, feedback, mix, stereo_phase_deg)
-    y: torch.Tensor = _Phase.apply(x.contiguous(), rows)  # type: ignore[no-untyped-call]
-    return y
+    knobs = (rate_hz, depth, centre_hz, feedback, mix, stereo_phase_deg, sync, tempo_bpm)
+    return sweep(x, _settings(rate, *knobs), _forward, _adjoint, pairs=True)
 
 
 @lru_cache(maxsize=64)  # the same for every block of a stream, and dearer than a short block
-def _row(rate: float, *knobs: float) -> tuple[Floats, Floats]:
-    """Return the coefficients (1, 8) and the circle (1, 2, SYNC) of one setting."""
-    row = _coefficients(rate, *torch.tensor(knobs, dtype=torch.float64)[:, None]).numpy()
-    return row, circles(row[:, 0])
+def _rows(channels: int, rate: float, *knobs: float) -> tuple[Floats, Floats]:
+    """Return what `swept` does for one setting, in the order of the knobs."""
+    return swept(_settings(rate, *torch.tensor(knobs, dtype=torch.float64)[:, None]), channels)
 
 
 @dataclass(frozen=True)
@@ -354,14 +323,15 @@ def render(
     feedback: float,
     mix: float,
     stereo_phase_deg: float,
+    sync: float,
+    tempo_bpm: float,
 ) -> tuple[Samples, State]:
     """Sweep a block (channel, time)."""
-    row, circle = _row(rate, rate_hz, depth, centre_hz, feedback, mix, stereo_phase_deg)
-    x = np.ascontiguousarray(x)
+    knobs = (rate_hz, depth, centre_hz, feedback, mix, stereo_phase_deg, sync, tempo_bpm)
+    rows, circle = _rows(x.shape[0], rate, *knobs)
     held, time = (np.zeros((x.shape[0], _HELD)), 0) if state is None else (state.held.copy(), state.time)
-    y = np.empty_like(x)
-    for pair in range((x.shape[0] + 1) // 2):
-        _run(pair, x, time, row, circle, held, y)
+    y = np.empty_like(x, order="C")
+    _run(own(x), time, rows, circle, held, y)
     return y, State(held, time + x.shape[1])
 
 
@@ -382,6 +352,8 @@ _STEREO_PHASE_DEG = Param(
     "stereo_phase_deg", "deg", 0.0, 180.0, default=60.0, spread=0.25, help="right against left; 0 is mono"
 )
 
+_SYNC = tempo.sync("note value of one sweep, in the place of rate_hz")
+
 GONE = math.log(1000.0)
 TAIL = 15.0
 """60 dB in the unit of exponents; what six stages add to the slowest pole: by simulation, at most 14.1."""
@@ -401,10 +373,18 @@ def _tail_s(settings: Mapping[str, float]) -> float:
 EFFECT = Effect(
     name="phaser",
     summary="Phaser: six swept all-passes with feedback",
-    params=(_RATE_HZ, _DEPTH, _CENTRE_HZ, _FEEDBACK, _MIX, _STEREO_PHASE_DEG),
+    params=(
+        _RATE_HZ, _DEPTH, _CENTRE_HZ, _FEEDBACK, _MIX, _STEREO_PHASE_DEG, _SYNC, tempo.TEMPO_BPM
+    ),
     forward=forward,
     render=render,
     # Both forms run the same float64 kernel, of which the output alone is rounded to float32.
     tolerance_db=-140.0,
     tail_s=_tail_s,
-)
+    linear=True,
+    time_invariant=False,
+    hosts={
+        "pedalboard.Phaser": "centre_frequency_hz = centre_hz, feedback of the other sign, stereo_phase_deg"
+        " 0; it holds its filters for four samples: with that the same to -115 dB, without it within -63 dB"
+    },
+)  # fmt: skip

@@ -1,10 +1,17 @@
-"""What kernels written for numba share: zeros instead of denormals, and their place in torch's autograd."""
+"""What kernels written for numba share: zeros instead of denormals, and their place in torch's autograd.
+
+A kernel for one row (`each_row`, `each_channel`) runs on threads started here, which numba's kernels free
+from the interpreter's lock. It is the very kernel that renders, compiled once for both; a loop over rows
+inside a kernel (`prange`, for `per_row`) has to be compiled as well, which takes seconds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from numba import njit
 from torch.autograd.function import once_differentiable
@@ -48,7 +55,7 @@ class _PerRow(torch.autograd.Function):
 def per_row(
     x: torch.Tensor,
     settings: torch.Tensor,
-    constant: float,
+    constant: Any,
     run: Callable[..., None],
     adjoint: Callable[..., None],
 ) -> torch.Tensor:
@@ -56,8 +63,65 @@ def per_row(
 
     Parameters
     ----------
-    x: (batch, channel, time). settings: (batch, knob) in float64. constant: the same for all rows.
+    x: (batch, channel, time). settings: (batch, knob) in float64. constant: handed on as it is.
     run: run(x, settings, constant, y) fills y.
     adjoint: adjoint(dy, x, settings, constant, dx, dsettings) fills dx and adds to dsettings.
     """
     return _PerRow.apply(x, settings, constant, run, adjoint)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _on_threads(one: Callable[..., None], pairs: bool = False) -> Callable[..., None]:
+    """Return a function that calls `one` with the first row of each argument, the second, ...
+
+    With pairs, rows 0 and 1 at once, rows 2 and 3, ...; the last may be single.
+    """
+
+    def all_rows(*arguments: Any) -> None:
+        count = len(arguments[0])
+        parts = [slice(i, i + 2) for i in range(0, count, 2)] if pairs else range(count)
+        given = [argument for argument in arguments if argument is not None]
+        rows = [tuple(argument[part] for argument in given) for part in parts]
+        threads = min(len(rows), torch.get_num_threads())
+        if threads < 2:
+            for row in rows:
+                one(*row)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            for done in [pool.submit(one, *row) for row in rows]:
+                done.result()
+
+    return all_rows
+
+
+def each_row(
+    x: torch.Tensor,
+    settings: torch.Tensor,
+    constants: Sequence[Any],
+    run: Callable[..., None],
+    adjoint: Callable[..., None],
+) -> torch.Tensor:
+    """Do as `per_row` does with functions of one row: x (channel, time), settings (knob,).
+
+    constants: one for each row.
+    """
+    return per_row(x, settings, constants, _on_threads(run), _on_threads(adjoint))
+
+
+def each_channel(
+    x: torch.Tensor,
+    settings: torch.Tensor,
+    constants: npt.NDArray[Any] | None,
+    run: Callable[..., None],
+    adjoint: Callable[..., None],
+    *,
+    pairs: bool = False,
+) -> torch.Tensor:
+    """Do as `per_row` does with functions of one channel: x (time,), settings (knob,).
+
+    settings: (batch, channel, knob). constants: (batch, channel, ..), or None, then `run` and `adjoint` do
+    not take any. pairs: whether `run`, not `adjoint`, takes two channels at once, maybe of different rows:
+    x (2, time), settings (2, knob); the last may be one.
+    """
+    given = None if constants is None else constants.reshape(-1, *constants.shape[2:])
+    all_rows = _on_threads(run, pairs), _on_threads(adjoint)
+    return per_row(x.flatten(0, 1), settings.flatten(0, 1), given, *all_rows).reshape(x.shape)

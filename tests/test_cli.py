@@ -375,7 +375,8 @@ def test_effects_lists_every_setting_with_unit_range_and_default(run: Run) -> No
     for effect in all_effects():
         for setting, param in zip(listed[effect.name]["settings"], effect.params, strict=True):
             found = tuple(setting[k] for k in ("name", "unit", "low", "high", "default"))
-            assert found == (param.name, param.unit, param.low, param.high, param.default)
+            numbers = (param.written(v) for v in (param.low, param.high, param.default))
+            assert found == (param.name, param.unit, *numbers)
     code, out, _ = run("effects", "gain")
     assert code == 0
     for word in ("gain_db", "dB", "-40", "40", "output level"):

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fxstyle.presets
+from fxstyle import effects
 from fxstyle.chain import Chain
 from fxstyle.effects import all_effects
 from fxstyle.errors import PresetError
@@ -50,13 +51,22 @@ def test_every_float_survives_the_file_to_the_bit(tmp_path: Path, shares: list[f
     for index, address in enumerate(chain.settings()):
         param = chain.param(address)
         share = shares[index % len(shares)]
-        values[address] = min(max(param.low + share * (param.high - param.low), param.low), param.high)
+        value = min(max(param.low + share * (param.high - param.low), param.low), param.high)
+        values[address] = float(round(value)) if param.choices else value
     whole = Preset.from_chain(chain.with_settings(values))
     whole.save(tmp_path / "p.json", force=True)
     back = Preset.load(tmp_path / "p.json").chain()
     for address, value in values.items():
         assert struct.pack("<d", back.settings()[address]) == struct.pack("<d", value), address
     assert [slot.effect for slot in back] == [slot.effect for slot in chain]
+
+
+def test_a_choice_is_written_as_its_word_and_read_back(tmp_path: Path) -> None:
+    chain = Chain.parse("saturation").with_settings({"saturation.curve": 2.0})
+    word = effects.get("saturation").param("curve").choices[2]
+    Preset.from_chain(chain).save(tmp_path / "p.json")
+    assert json.loads((tmp_path / "p.json").read_text())["chain"][0]["settings"]["curve"]["value"] == word
+    assert Preset.load(tmp_path / "p.json").chain() == chain
 
 
 def test_order_names_amounts_and_bypass_survive() -> None:
@@ -119,6 +129,10 @@ WRONG: list[tuple[str, Damage, str]] = [
     ("text", lambda c: setting(c, "ratio").update(value="4"), "chain[1].settings.ratio.value: '4'"),
     ("true", lambda c: setting(c, "ratio").update(value=True), "chain[1].settings.ratio.value: True"),
     ("null", lambda c: setting(c, "ratio").update(value=None), "chain[1].settings.ratio.value: None"),
+    ("word", lambda c: c["chain"][3]["settings"]["invert"].update(value="maybe"),
+     "chain[3].settings.invert.value: 'maybe' is not off, on"),
+    ("number of a word", lambda c: c["chain"][3]["settings"]["invert"].update(value=1.0),
+     "chain[3].settings.invert.value: 1.0 is not off, on"),
     ("nan", lambda c: setting(c, "ratio").update(value=math.nan), "chain[1].settings.ratio.value: nan"),
     ("inf", lambda c: setting(c, "ratio").update(value=math.inf), "chain[1].settings.ratio.value: inf"),
     ("huge", lambda c: setting(c, "ratio").update(value=10**400), "chain[1].settings.ratio.value"),

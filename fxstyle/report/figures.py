@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fxstyle.chain import Chain
+from fxstyle.effects import kind_of
 from fxstyle.features.measure import LEVEL_QUANTILES
 from fxstyle.report.summary import Summary
 from fxstyle.report.svg import Axis, Line, Mark, Plot, round_axis
@@ -85,7 +86,7 @@ def gaps(before: Summary, after: Summary, reference: Summary) -> str:
 
 def equaliser(chain: Chain, rate: float) -> str:
     """Return the curves of the chain's active equalisers, or "" where there is none."""
-    active = [slot for slot in chain if slot.effect.name == "eq" and slot.active]
+    active = [slot for slot in chain if kind_of(slot.effect.name) == "eq" and slot.active]
     if not active:
         return ""
     from fxstyle.effects.eq import response_db

@@ -170,12 +170,26 @@ def test_pedalboard_differs_only_in_its_shortest_delay_where_the_sweep_is_cut_of
     assert _null_db(_naive(x.astype(np.float64), delays, 0.5, 1.0, _linear), truth) < -90.0
 
 
+@pytest.mark.parametrize(
+    ("word", "tempo_bpm", "rate_hz"), [("1/4", 90.0, 1.5), ("1/1", 120.0, 0.5), ("1/8.", 80.0, 16 / 9)]
+)
+def test_in_time_with_a_tempo_the_rate_is_that_of_the_note(word, tempo_bpm, rate_hz):
+    x = np.random.default_rng(0).standard_normal((2, 20_000))
+    number = EFFECT.param("sync").check(word)
+    y = _render(x, rate_hz=3.3, sync=number, tempo_bpm=tempo_bpm)
+    np.testing.assert_allclose(y, _render(x, rate_hz=rate_hz), atol=1e-12)
+    assert np.abs(y - _render(x, rate_hz=3.3)).max() > 0.1
+
+
 def _knobs(**values):
     return {k: torch.tensor(v, dtype=torch.float64, requires_grad=True) for k, v in values.items()}
 
 
+OFF = {"sync": torch.zeros(1), "tempo_bpm": torch.full((1,), 120.0)}
+
+
 def test_gradients():
-    # Rows: a chorus, a flanger whose sweep is cut off, one that runs through whole samples, a slow one.
+    # Rows: a chorus, a flanger whose sweep is cut off, one that runs through whole samples, one in time.
     knobs = _knobs(
         rate_hz=[7.3, 9.1, 10.0, 0.05],
         depth_ms=[2.0, 3.1, 0.9, 1.0],
@@ -183,12 +197,14 @@ def test_gradients():
         feedback=[0.3, -0.85, 0.9, 0.6],
         mix=[0.4, 0.5, 1.0, 0.8],
         stereo_phase_deg=[90.0, 33.0, 180.0, 0.0],
+        tempo_bpm=[120.0, 120.0, 120.0, 297.0],
     )
+    sync = torch.tensor([0.0, 0.0, 0.0, EFFECT.param("sync").check("1/32")])
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4, 2, 300, dtype=torch.float64, generator=generator, requires_grad=True)
 
     def run(x, *values):
-        return EFFECT.forward(x, 8000.0, **dict(zip(knobs, values, strict=True)))
+        return EFFECT.forward(x, 8000.0, sync=sync, **dict(zip(knobs, values, strict=True)))
 
     # One random projection of the Jacobian; the laws of all effects check every entry for short signals.
     assert torch.autograd.gradcheck(run, (x, *knobs.values()), fast_mode=True)
@@ -211,7 +227,7 @@ def test_gradients_are_continuous_where_the_delay_is_a_whole_number_of_samples()
             mix=[0.5],
             stereo_phase_deg=[0.0],
         )
-        EFFECT.forward(x, 8000.0, **knobs).pow(3).sum().backward()
+        EFFECT.forward(x, 8000.0, **knobs, **OFF).pow(3).sum().backward()
         slopes.append([k.grad.item() for k in knobs.values()])
     np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-5, atol=1e-9)
 
@@ -226,7 +242,7 @@ def test_a_delay_held_at_its_least_has_no_gradient():
     settings = {k: v.item() for k, v in knobs.items()}
     assert (_delay(n, rate, settings) == LEAST_MS * rate / 1000).all()
     x = torch.randn(1, 1, end, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    EFFECT.forward(x, rate, **knobs)[..., begin:].square().sum().backward()
+    EFFECT.forward(x, rate, **knobs, **OFF)[..., begin:].square().sum().backward()
     assert [knobs[k].grad.item() for k in ("rate_hz", "depth_ms", "delay_ms")] == [0.0, 0.0, 0.0]
     assert knobs["mix"].grad.item() != 0.0
 

@@ -158,30 +158,43 @@ def _null_db(y, truth):
     return 10 * np.log10(np.mean((y - truth) ** 2) / np.mean(truth**2))
 
 
+@pytest.mark.parametrize(
+    ("word", "tempo_bpm", "rate_hz"), [("1/4", 90.0, 1.5), ("1/1", 120.0, 0.5), ("1/8.", 80.0, 16 / 9)]
+)
+def test_in_time_with_a_tempo_the_rate_is_that_of_the_note(word, tempo_bpm, rate_hz):
+    x = np.random.default_rng(0).standard_normal((2, 20_000))
+    number = EFFECT.param("sync").check(word)
+    y = _render(x, rate_hz=3.3, sync=number, tempo_bpm=tempo_bpm)
+    np.testing.assert_allclose(y, _render(x, rate_hz=rate_hz), atol=1e-12)
+    assert np.abs(y - _render(x, rate_hz=3.3)).max() > 0.1
+
+
 def _knobs(**values):
     return {k: torch.tensor(v, dtype=torch.float64, requires_grad=True) for k, v in values.items()}
 
 
 def test_gradients():
-    # Rows: a usual one, one whose sweep is held at either end, one near its edge of stability, a slow one.
+    # Rows: usual, its sweep held at either end, near its edge of stability, idle, in time with a tempo.
     knobs = _knobs(
-        rate_hz=[7.3, 10.0, 9.1, 0.05],
-        depth=[0.4, 1.0, 0.2, 0.0],
-        centre_hz=[900.0, 1300.0, 300.0, 2000.0],
-        feedback=[0.3, -0.6, 0.95, 0.0],
-        mix=[0.5, 0.7, 1.0, 0.0],
-        stereo_phase_deg=[90.0, 33.0, 180.0, 0.0],
+        rate_hz=[7.3, 10.0, 9.1, 0.05, 0.05],
+        depth=[0.4, 1.0, 0.2, 0.0, 0.3],
+        centre_hz=[900.0, 1300.0, 300.0, 2000.0, 1500.0],
+        feedback=[0.3, -0.6, 0.95, 0.0, 0.2],
+        mix=[0.5, 0.7, 1.0, 0.0, 0.4],
+        stereo_phase_deg=[90.0, 33.0, 180.0, 0.0, 45.0],
+        tempo_bpm=[120.0, 120.0, 120.0, 120.0, 297.0],
     )
+    sync = torch.tensor([0.0, 0.0, 0.0, 0.0, EFFECT.param("sync").check("1/32")])
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(4, 2, 300, dtype=torch.float64, generator=generator, requires_grad=True)
+    x = torch.randn(5, 2, 300, dtype=torch.float64, generator=generator, requires_grad=True)
 
     def run(x, *values):
-        return EFFECT.forward(x, 8000.0, **dict(zip(knobs, values, strict=True)))
+        return EFFECT.forward(x, 8000.0, sync=sync, **dict(zip(knobs, values, strict=True)))
 
     # One random projection of the Jacobian; the laws of all effects check every entry for short signals.
     assert torch.autograd.gradcheck(run, (x, *knobs.values()), fast_mode=True)
     # The knobs alone, entry by entry of the gradient of one number that weighs all samples differently.
-    weights, signal = torch.randn(4, 2, 300, dtype=torch.float64, generator=generator), x.detach()
+    weights, signal = torch.randn(5, 2, 300, dtype=torch.float64, generator=generator), x.detach()
     assert torch.autograd.gradcheck(
         lambda *values: (run(signal, *values) * weights).sum(dim=(1, 2)), tuple(knobs.values())
     )
@@ -193,7 +206,8 @@ def test_a_sweep_held_at_its_end_has_no_gradient():
     )
     assert (_sweep_hz(np.arange(200), 8000.0, {k: v.item() for k, v in knobs.items()}) == 3920.0).all()
     x = torch.randn(1, 2, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    EFFECT.forward(x, 8000.0, **knobs).square().sum().backward()
+    off = {"sync": torch.zeros(1), "tempo_bpm": torch.full((1,), 120.0)}
+    EFFECT.forward(x, 8000.0, **knobs, **off).square().sum().backward()
     for name in ("rate_hz", "depth", "centre_hz", "stereo_phase_deg"):
         assert knobs[name].grad.item() == 0.0, name
     assert knobs["mix"].grad.item() != 0.0

@@ -113,15 +113,28 @@ def test_ffmpeg_has_the_same_law_a_quarter_later():
     np.testing.assert_allclose(y, truth, atol=3e-7)  # float32
 
 
+@pytest.mark.parametrize(
+    ("word", "tempo_bpm", "rate_hz"), [("1/4", 90.0, 1.5), ("1/1", 120.0, 0.5), ("1/8.", 80.0, 16 / 9)]
+)
+def test_in_time_with_a_tempo_the_rate_is_that_of_the_note(word, tempo_bpm, rate_hz):
+    x = np.random.default_rng(0).standard_normal((2, 20_000))
+    number = EFFECT.param("sync").check(word)
+    y = _render(x, rate_hz=3.3, sync=number, tempo_bpm=tempo_bpm)
+    np.testing.assert_allclose(y, _render(x, rate_hz=rate_hz), atol=1e-12)
+    assert np.abs(y - _render(x, rate_hz=3.3)).max() > 0.1
+
+
 def test_gradients():
-    names = ("rate_hz", "depth", "shape", "stereo_phase_deg")
-    # Rows: a sine (whose shape still has a slope), a square at full depth, an unmoved level, a slow pan.
+    names = ("rate_hz", "depth", "shape", "stereo_phase_deg", "tempo_bpm")
+    # Rows: a sine (whose shape still has a slope), a square at full depth, an unmoved level, a pan in time.
     rows = [(7.3, 0.4, 0.0, 0.0), (20.0, 1.0, 1.0, 180.0), (3.0, 0.0, 0.3, 90.0), (0.05, 0.7, 0.6, 33.0)]
+    rows = [(*row, 200.0) for row in rows]
+    sync = torch.tensor([0.0, 0.0, 0.0, EFFECT.param("sync").check("1/16t")])
     knobs = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in zip(*rows, strict=True)]
     x = torch.randn(4, 2, 150, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
     def run(x, *values):
-        return EFFECT.forward(x, 8000.0, **dict(zip(names, values, strict=True)))
+        return EFFECT.forward(x, 8000.0, sync=sync, **dict(zip(names, values, strict=True)))
 
     assert torch.autograd.gradcheck(run, (x.requires_grad_(), *knobs), fast_mode=True)
     signal, weights = (
