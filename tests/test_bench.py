@@ -334,3 +334,58 @@ def test_rendering_is_compared_on_equal_laws(bench: Any, music: np.ndarray) -> N
 def test_startup_measures_a_process(bench: Any) -> None:
     startup = bench("startup")
     assert 0.0 < startup.seconds(startup.COMMANDS[startup.BARE]) < 10.0
+
+
+@pytest.fixture
+def short_batch() -> Any:
+    torch = pytest.importorskip("torch")
+    generator = torch.Generator().manual_seed(0)
+    return 0.1 * torch.randn(2, 2, 2, 6000, generator=generator)
+
+
+def test_programs_that_follow_one_law_have_one_gradient(bench: Any, short_batch: Any) -> None:
+    gradients, cases = bench("gradients"), bench("gradient_cases").cases()
+    assert {case.name for case in cases} == {"eq", "sections", "compressor", "eq, compressor", "loss", "step"}
+    x, target = short_batch
+    for case in cases:
+        for name, program in case.programs.items():
+            _, gradient = program(x, target)()
+            assert gradient.shape == x.shape, (case.name, name)
+            assert gradient.isfinite().all(), (case.name, name)
+            assert gradient.any(), (case.name, name)
+        for name in case.same_law:
+            # float32 on one side at least
+            assert gradients.apart(case, name, x, target) < 1e-3, (case.name, name)
+
+
+def test_a_difference_of_gradients_is_seen(bench: Any, short_batch: Any) -> None:
+    gradients, cases = bench("gradients"), bench("gradient_cases")
+    x, target = short_batch
+    six, five = cases.exact_sections(6), cases.exact_sections(5)
+    assert gradients.apart(cases.Case("", {cases.OURS: six, "other": five}), "other", x, target) > 0.01
+
+
+def test_peers_that_are_not_installed_are_left_out(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = bench("gradient_cases")
+    monkeypatch.setattr(cases, "find_spec", lambda _: None)
+    assert cases.missing() == set(cases.PEERS)
+    assert all(list(case.programs) == [cases.OURS] for case in cases.cases())
+    assert all(case.same_law == () for case in cases.cases())
+
+
+def test_slow_programs_take_fewer_turns(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    gradients = bench("gradients")
+    clock = iter(range(1000))
+    monkeypatch.setattr(gradients.time, "perf_counter", lambda: float(next(clock)))
+    quick = gradients.time_turns([lambda: None, lambda: None], 7)
+    assert [len(t) for t in quick] == [7, 7]
+    slow = gradients.time_turns([lambda: None, lambda: [next(clock) for _ in range(5)]], 7)
+    assert [len(t) for t in slow] == [gradients.SLOW_REPEATS] * 2
+    assert slow[0] == [1.0] * 3
+    assert slow[1] == [6.0] * 3
+
+
+def test_peak_memory_is_that_of_the_job(bench: Any) -> None:
+    peak = bench("gradients").peak_mib(lambda: np.ones(8 << 20))
+    # 64 MiB, and what the interpreter happens to do meanwhile
+    assert peak == pytest.approx(64.0, abs=16.0)

@@ -109,7 +109,7 @@ class Measured:
 
     def embed(self, x: torch.Tensor, rate: float, crops: int = 1) -> dict[str, torch.Tensor]:
         """Descriptors by group, (candidate, feature)."""
-        groups = describe(x, rate, crops)
+        groups = describe(x, rate, crops, width="width" not in self.skip)
         return {name: vector for name, vector in groups.items() if name not in self.skip}
 
     def distance(
@@ -122,7 +122,7 @@ class Measured:
             difference = vector - target[name]
             if name == "tone" and self.tone_mask is not None:
                 difference = difference[:, list(np.flatnonzero(self.tone_mask))]
-            whitened = difference @ whiteners[name] * self.noise.get(name, 1.0) ** -0.5
+            whitened = difference @ whiteners[name].to(difference) * self.noise.get(name, 1.0) ** -0.5
             rho = 2.0 * TAIL**2 * ((1.0 + (whitened / TAIL).square()).sqrt() - 1.0)
             terms[name] = self.weights[name] * rho.mean(-1)
         return terms

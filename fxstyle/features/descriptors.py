@@ -23,10 +23,11 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 
-from fxstyle.features.bands import OCTAVES, THIRD_OCTAVES, pooling
-from fxstyle.features.spectrogram import power_spectrogram
+from fxstyle.features.bands import OCTAVES, THIRD_OCTAVES
+from fxstyle.features.sums import MOMENTS, Plan, Sums, matrix, sums
 
 SLOW_FFT = 2048
 """46 ms at 44.1 kHz: third octaves down to 60 Hz, and levels as the ear integrates them."""
@@ -52,12 +53,32 @@ SLOPE_OCTAVES = range(-3, 4)
 GATE_DB = 40.0
 """Frames this far below the 95 % quantile of the level are pauses."""
 
+AUDIBLE_DB = 60.0
+"""Slopes and echoes are looked for so far below a band's loudest frame."""
+
 CREST_ORDERS = (4, 8)
 ECHO_LAGS_S = (0.03, 1.2)
+
+_PLAN = Plan(
+    slow_fft=SLOW_FFT,
+    fast_fft=FAST_FFT,
+    mid=((THIRD_OCTAVES, 3), (OCTAVES, 1)),
+    side=((OCTAVES, 1),),
+    logs=((OCTAVES, 1),),
+    fast=((SLOPE_OCTAVES, 1),),
+    floor=FLOOR_POWER / SLOW_FFT,
+)
 
 
 def _db(power: torch.Tensor) -> torch.Tensor:
     return 10.0 * (power + FLOOR_POWER).log10()
+
+
+def _order(x: torch.Tensor) -> torch.Tensor:
+    """Where the elements of x are along its last axis, ascending: numpy's sort runs in SIMD lanes."""
+    if x.device.type != "cpu":
+        return x.argsort(dim=-1)
+    return torch.from_numpy(np.argsort(x.detach().numpy(), axis=-1))
 
 
 def _quantiles(
@@ -73,7 +94,7 @@ def _quantiles(
     else:
         count = active.sum(-1).to(x.dtype)
         x = x.masked_fill(~active[:, None, :], math.inf)
-    ordered = x.sort(dim=-1).values
+    order = _order(x)
     share = torch.tensor(probabilities, dtype=x.dtype, device=x.device)
     position = (share * (count[:, None] - 1.0)).clamp_min(0.0)
     low = position.floor()
@@ -81,7 +102,7 @@ def _quantiles(
     fraction = (position - low)[:, None, :]
 
     def at(index: torch.Tensor) -> torch.Tensor:
-        return ordered.gather(-1, index.long()[:, None, :].expand(-1, x.shape[1], -1))
+        return x.gather(-1, order.gather(-1, index.long()[:, None, :].expand(-1, x.shape[1], -1)))
 
     return at(low) * (1.0 - fraction) + at(high.clamp_min(0.0)) * fraction
 
@@ -96,10 +117,6 @@ def _mean_active(x: torch.Tensor, active: torch.Tensor) -> torch.Tensor:
     """Mean of (row, frame, band) over the active frames."""
     weight = active.to(x.dtype)
     return (weight[:, None, :] @ x)[:, 0] / weight.sum(-1, keepdim=True)
-
-
-def _matrix(indices: range, per_octave: int, n_fft: int, rate: float, like: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(pooling(indices, per_octave, n_fft, rate), dtype=like.dtype, device=like.device)
 
 
 @lru_cache(maxsize=32)
@@ -121,13 +138,19 @@ def _slopes(level_db: torch.Tensor, crops: int, frame_s: float) -> torch.Tensor:
     out = []
     for length_s in SLOPE_LENGTHS_S:
         length = min(max(round(length_s / frame_s), 3), frames)
-        kernel = _slope_kernel(length, frame_s).to(flat.dtype)
+        kernel = _slope_kernel(length, frame_s).to(flat)
         slope = torch.nn.functional.conv1d(flat, kernel).reshape(rows, bands, -1).transpose(1, 2)
         pooled = _pool_crops(slope, crops).transpose(1, 2)
         out.append(_quantiles(pooled, SLOPE_QUANTILES))
     # Slopes span decades; the sign-preserving root makes fast and slow decays weigh alike.
     stacked = torch.stack(out, dim=2).flatten(1)
     return stacked / (1.0 + stacked.square()).pow(0.25)
+
+
+def _audible_db(fast: torch.Tensor) -> torch.Tensor:
+    """Levels of fast powers (row, frame, band): where a signal has faded into its noise, no decay is seen."""
+    fast_db = _db(fast)
+    return torch.maximum(fast_db, fast_db.amax(1, keepdim=True).detach() - AUDIBLE_DB)
 
 
 def _echoes(envelope: torch.Tensor, crops: int, frame_s: float) -> torch.Tensor:
@@ -143,7 +166,24 @@ def _echoes(envelope: torch.Tensor, crops: int, frame_s: float) -> torch.Tensor:
     return normal[:, low:high]
 
 
-def describe(x: torch.Tensor, rate: float, crops: int = 1) -> dict[str, torch.Tensor]:
+def echoes(fast: torch.Tensor, rate: float) -> torch.Tensor:
+    """Group `echoes`, (row, lag), of powers (row, frame, SLOPE_OCTAVES) of the fast transform."""
+    return _echoes(_audible_db(fast).mean(-1), 1, FAST_FFT / 2 / rate)
+
+
+def _crest(found: Sums, samples: int, crops: int) -> torch.Tensor:
+    """Crest factors (candidate, order) in dB from the moments of rows of so many samples."""
+    moments = found.moments.reshape(-1, crops, len(MOMENTS)).sum(1) / (crops * samples)
+    # Relative to the peak, what is added lies below rounding whatever the level.
+    scale = found.peak.reshape(-1, crops).amax(-1) + 1e-6
+    square = scale.square() * (moments[:, 0] / scale.square() + 1e-12)
+    out = [
+        20.0 / p * (moments[:, MOMENTS.index(p)] / square.pow(p // 2) + 1e-12).log10() for p in CREST_ORDERS
+    ]
+    return torch.stack(out, dim=-1)
+
+
+def describe(x: torch.Tensor, rate: float, crops: int = 1, *, width: bool = True) -> dict[str, torch.Tensor]:
     """Describe candidates, each given as several crops.
 
     Parameters
@@ -151,57 +191,40 @@ def describe(x: torch.Tensor, rate: float, crops: int = 1) -> dict[str, torch.Te
     x: (candidate * crop, channel, time) with 1 or 2 channels; the crops of a candidate are adjacent rows.
     rate: in Hz.
     crops: how many rows belong to one candidate; their frames are pooled.
+    width: whether `width` is wanted; without it the side is not transformed.
 
     Returns
     -------
     By group, (candidate, feature). `width` and `balance` are absent for mono.
     """
-    rows, channels, _ = x.shape
-    mid = x.mean(1)
-    stereo = channels == 2
-    layers = torch.cat([mid, (x[:, 0] - x[:, 1]) / 2.0]) if stereo else mid
-    power = power_spectrogram(layers, SLOW_FFT)
-    thirds = power @ _matrix(THIRD_OCTAVES, 3, SLOW_FFT, rate, x)
-    to_octaves = _matrix(OCTAVES, 1, SLOW_FFT, rate, x)
-    eighths = power @ to_octaves
+    samples, stereo = x.shape[2], x.shape[1] == 2
+    found = sums(x, _PLAN, rate, side=stereo and width)
+    thirds, octaves = found.mid[..., : len(THIRD_OCTAVES)], found.mid[..., len(THIRD_OCTAVES) :]
 
-    pooled = _pool_crops(eighths[:rows], crops)
+    pooled = _pool_crops(octaves, crops)
     whole = pooled.sum(-1, keepdim=True)
     active = _active(_db(whole[..., 0]))
     mean_octave = _mean_active(pooled, active)
-    out = {"tone": _db(_mean_active(_pool_crops(thirds[:rows], crops), active))}
+    out = {"tone": _db(_mean_active(_pool_crops(thirds, crops), active))}
 
     mean = torch.cat([mean_octave, _mean_active(whole, active)], dim=-1)[:, None]
     relative = torch.cat([pooled, whole], dim=-1) / (mean + FLOOR_POWER) + LEVEL_FLOOR
     out["levels"] = _quantiles(10.0 * relative.log10().transpose(1, 2), LEVEL_QUANTILES, active).flatten(1)
 
-    if stereo:
-        side = _mean_active(_pool_crops(eighths[rows:], crops), active)
+    if stereo and width:
+        side = _mean_active(_pool_crops(found.side, crops), active)
         out["width"] = 10.0 * ((side + FLOOR_POWER) / (mean_octave + FLOOR_POWER) + WIDTH_FLOOR).log10()
-        energy = x.square().mean(-1).reshape(-1, crops, 2).mean(1) + FLOOR_POWER
+    if stereo:
+        energy = found.energy.reshape(-1, crops, 2).mean(1).to(x.dtype) / samples + FLOOR_POWER
         out["balance"] = 10.0 * (energy[:, :1] / energy[:, 1:]).log10()
+    out["crest"] = _crest(found, samples, crops).to(x.dtype)
 
-    flat = mid.reshape(rows // crops, -1)
-    scale = flat.abs().amax(-1, keepdim=True).detach() + 1e-6
-    rms = (flat / scale).square().mean(-1, keepdim=True) + 1e-12
-    out["crest"] = torch.cat(
-        [
-            20.0 / p * (((flat / scale).square() / rms).pow(p // 2).mean(-1, keepdim=True) + 1e-12).log10()
-            for p in CREST_ORDERS
-        ],
-        dim=-1,
-    )
-
-    weights = to_octaves / to_octaves.sum(0, keepdim=True).clamp_min(1e-12)
-    mid_power = power[:rows] + FLOOR_POWER / SLOW_FFT
-    flatness = (mid_power @ weights).log() - mid_power.log() @ weights
+    # The mean of P + e in each octave, as `found.logs` is that of ln(P + e).
+    per_bin = x.new_tensor(matrix(_PLAN.logs, SLOW_FFT, rate).sum(axis=0)).clamp_min(1e-12)
+    flatness = (octaves / per_bin + _PLAN.floor).log() - found.logs
     out["flatness"] = _mean_active(_pool_crops(flatness, crops), active)
 
-    fast = power_spectrogram(mid, FAST_FFT) @ _matrix(SLOPE_OCTAVES, 1, FAST_FFT, rate, x)
-    fast_db = _db(fast)
-    frame_s = FAST_FFT / 2 / rate
-    # Where the signal has faded into its own noise there is no decay to see.
-    top = fast_db.amax(1, keepdim=True).detach()
-    out["slopes"] = _slopes(torch.maximum(fast_db, top - 60.0), crops, frame_s)
-    out["echoes"] = _echoes(torch.maximum(fast_db, top - 60.0).mean(-1), crops, frame_s)
+    audible_db, frame_s = _audible_db(found.fast), FAST_FFT / 2 / rate
+    out["slopes"] = _slopes(audible_db, crops, frame_s)
+    out["echoes"] = _echoes(audible_db.mean(-1), crops, frame_s)
     return out

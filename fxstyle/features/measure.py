@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fxstyle.features.bands import OCTAVES, THIRD_OCTAVES, centres_hz, pooling
-from fxstyle.features.descriptors import ECHO_LAGS_S, FAST_FFT, SLOW_FFT, describe
-from fxstyle.features.spectrogram import power_spectrogram
+from fxstyle.features.bands import OCTAVES, THIRD_OCTAVES, centres_hz
+from fxstyle.features.descriptors import ECHO_LAGS_S, FAST_FFT, SLOPE_OCTAVES, SLOW_FFT, echoes
+from fxstyle.features.sums import Plan, sums
 from fxstyle.loudness import LoudnessMeter
 from fxstyle.units import SILENCE_AMPLITUDE, SILENCE_DB, amplitude_to_db, power_to_db
 
@@ -32,6 +32,16 @@ DECAY_QUANTILE = 0.05
 quantile lies nearest the ISO 3382 decay at 5 to 10 %, after Wen et al. (see descriptors.py)."""
 
 DECAY_RANGE_S = (0.05, 10.0)
+
+_PLAN = Plan(
+    slow_fft=SLOW_FFT,
+    fast_fft=FAST_FFT,
+    mid=((THIRD_OCTAVES, 3),),
+    side=((THIRD_OCTAVES, 3),),
+    logs=(),
+    fast=((OCTAVES, 1), (SLOPE_OCTAVES, 1)),
+    floor=0.0,
+)
 
 
 @dataclass(frozen=True)
@@ -75,12 +85,13 @@ def measure(samples: npt.NDArray[np.floating[Any]], rate: float) -> Measurement:
     if x.shape[0] > 2:
         x = x.mean(axis=0, keepdims=True)
     mid = x.mean(axis=0)
-    side = (x[0] - x[1]) / 2.0 if x.shape[0] == 2 else np.zeros_like(mid)
-    thirds = pooling(THIRD_OCTAVES, 3, SLOW_FFT, rate)
-
-    def spectrum_db(signal: npt.NDArray[np.floating[Any]]) -> Vector:
-        power = power_spectrogram(torch.from_numpy(np.ascontiguousarray(signal)), SLOW_FFT).mean(0)
-        return power_to_db(power.numpy().astype(np.float64) @ thirds)
+    with torch.no_grad():
+        # torch takes no read-only array
+        batch = torch.from_numpy(np.require(x, requirements=("C", "W")))[None]
+        found = sums(batch, _PLAN, rate, side=x.shape[0] == 2)
+        decays, repeats = found.fast[..., : len(OCTAVES)], found.fast[..., len(OCTAVES) :]
+        lags = echoes(repeats, rate)[0].numpy()
+    mid_power, side_power = (layer.double().sum(0).mean(0).numpy() for layer in (found.mid, found.side))
 
     window = max(round(WINDOW_S * rate), 1)
     frames = mid[: len(mid) // window * window].reshape(-1, window).astype(np.float64)
@@ -92,24 +103,21 @@ def measure(samples: npt.NDArray[np.floating[Any]], rate: float) -> Measurement:
 
     meter = LoudnessMeter(round(rate), x.shape[0])
     meter.update(x)
-    fast = power_spectrogram(torch.from_numpy(np.ascontiguousarray(mid)), FAST_FFT).numpy()
-    octave_db = power_to_db(fast.astype(np.float64) @ pooling(OCTAVES, 1, FAST_FFT, rate), floor_db=-90.0)
-    with torch.no_grad():
-        echoes = describe(torch.from_numpy(mid[None, None]), rate)["echoes"][0].numpy()
-    peak_lag = int(echoes.argmax())
+    octave_db = power_to_db(decays[0].double().numpy(), floor_db=-90.0)
+    peak_lag = int(lags.argmax())
     frame_ms = 1000.0 * FAST_FFT / 2 / rate
     return Measurement(
         rate=rate,
         loudness_lufs=meter.result().integrated_lufs,
         bands_hz=centres_hz(THIRD_OCTAVES, 3),
-        mid_db=spectrum_db(mid),
-        side_db=spectrum_db(side),
+        mid_db=power_to_db(mid_power),
+        side_db=power_to_db(side_power),
         level_quantiles_db=quantiles,
         crest_db=_crest_db(mid, rate),
         decay_hz=centres_hz(OCTAVES, 1),
         decay_s=_decay_s(octave_db, frame_ms / 1000.0),
         echo_ms=(round(ECHO_LAGS_S[0] * 1000.0 / frame_ms) + peak_lag) * frame_ms,
-        echo_strength=float(max(echoes[peak_lag], 0.0)),
+        echo_strength=float(max(lags[peak_lag], 0.0)),
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fxstyle.features.bands import OCTAVES, THIRD_OCTAVES, centres_hz, pooling
-from fxstyle.features.descriptors import describe
+from fxstyle.features.descriptors import _quantiles, describe
 from fxstyle.features.measure import measure
 from fxstyle.features.spectrogram import power_spectrogram
 
@@ -117,3 +117,24 @@ def test_crops_are_pooled() -> None:
     pooled, whole = describe(halves, RATE, crops=2), describe(x, RATE)
     assert pooled["tone"].shape == (1, 28)
     assert torch.allclose(pooled["tone"], whole["tone"], atol=0.5)
+
+
+def test_without_the_width_all_else_is_the_same() -> None:
+    x = _noise(2.0)
+    whole, less = describe(x, RATE), describe(x, RATE, width=False)
+    assert set(whole) - set(less) == {"width"}
+    assert all(torch.equal(less[name], whole[name]) for name in less)
+
+
+def test_quantiles_are_numpys() -> None:
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((2, 3, 41))
+    active = generator.random((2, 41)) < 0.6
+    probabilities = (0.0, 0.3, 0.77, 1.0)
+    everything = _quantiles(torch.from_numpy(x), probabilities).numpy()
+    np.testing.assert_allclose(everything, np.moveaxis(np.quantile(x, probabilities, axis=-1), 0, -1))
+    some = _quantiles(torch.from_numpy(x), probabilities, torch.from_numpy(active)).numpy()
+    for row in range(2):
+        expected = np.quantile(x[row][:, active[row]], probabilities, axis=-1).T
+        # float32 shares: 0.3 and 0.77 are known to 3e-8
+        np.testing.assert_allclose(some[row], expected, atol=1e-5)

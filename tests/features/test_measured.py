@@ -118,3 +118,13 @@ def test_shrinkage_recovers_a_known_covariance_and_stays_definite() -> None:
     few = generator.standard_normal((5, 40))
     assert np.linalg.eigvalsh(shrunken_covariance(few)).min() > 0.0
     assert np.linalg.matrix_rank(np.cov(few, rowvar=False)) < 40
+
+
+def test_everything_stays_on_its_device() -> None:
+    """On the device without storage: shapes come out, and most meetings with a CPU tensor raise."""
+    embedding = Measured()
+    x = _noise(0, rows=4).to("meta")
+    vectors = embedding.embed(x, RATE, crops=2)
+    terms = embedding.distance(vectors, vectors)
+    assert {term.device.type for term in terms.values()} == {"meta"}
+    assert {tuple(term.shape) for term in terms.values()} == {(2,)}
