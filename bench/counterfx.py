@@ -287,7 +287,9 @@ def known_chain(steps: tuple[Step, ...]) -> tuple[str, tuple[str, ...]]:
         if unit.slot is not None and unit.slot not in slots:
             slots.append(unit.slot)
     locks = (
-        tuple(f"eq.{p.name}={p.default!r}" for p in effects.get("eq").params if p.name not in free)
+        tuple(
+            f"eq.{p.name}={p.default!r}" for p in effects.get("eq").params if p.fitted and p.name not in free
+        )
         if "eq" in slots
         else ()
     )

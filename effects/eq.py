@@ -1,33 +1,37 @@
-"""Parametric equaliser: low cut, low shelf, six peaks, high shelf, high cut; ten second-order sections.
+"""Parametric equaliser: low cut, low shelf, peaks (six, or any number from 1 to 16), high shelf, high cut.
 
-Coefficients: R. Bristow-Johnson, "Cookbook formulae for audio EQ biquad filter coefficients", with
-A = 10^(g/40), w0 = 2 pi f / rate, alpha = sin(w0) / (2 Q); as designed by dasp_pytorch.signal.biquad in
-float64. Shelves have Q = 1/sqrt(2). The sections run in series in float64 (fxstyle.recurrence).
+    peak        H(s) = (s^2 + s A/Q + 1) / (s^2 + s/(A Q) + 1),   A = 10^(g/40)
+    low shelf   H(s) = A (s^2 + s r/Q + A) / (A s^2 + s r/Q + 1),   r = sqrt A,   Q = 1/sqrt 2
+    high shelf  H(s) = A (A s^2 + s r/Q + 1) / (s^2 + s r/Q + A)
+    cuts        Butterworth filters of order N, 6 N dB per octave: for N = 2, s^2 or 1 over s^2 + s/Q + 1
 
-The frequency of a cut is where it is 3 dB down, whatever its Q. A second-order high pass with corner w0 is
-3 dB down at w0 x, x^2 = (a + sqrt(a^2 + 4))/2 with a = 1/Q^2 - 2 (set |H|^2 = 1/2), a low pass at
-w0 / x; so the corner is designed at the (prewarped) cut frequency over, or times, x. Q = 0.71 is a
-Butterworth cut of 12 dB per octave; a Q well below 0.5 parts its two real poles and leaves 6 dB per octave.
+by R. Bristow-Johnson, "Cookbook formulae for audio EQ biquad filter coefficients" (fxstyle.biquad has the
+discrete form), in series, in float64 (fxstyle.recurrence).
 
-Frequencies near and above half the rate: the design needs f < rate/2. Beyond NYQUIST_SHARE of it a cut
-is clamped there (a high cut is then nearly the identity: at 0.9 of half the rate 0.01 dB lower as a
-Butterworth cut, 0.2 dB at the gentlest), and a peak or shelf whose frequency is there has 0 dB: what it
-would change cannot be heard.
+The frequency of a cut is where it is 3 dB down, whatever its slope and its Q. At 12 dB per octave a Q of
+0.71 is Butterworth's, and a Q well below 0.5 parts the two real poles and leaves 6 dB per octave. In a
+steeper cut Q stretches the sharpest pair of poles, and 0.71 is Butterworth's again. One of 6 dB per octave
+has no Q.
+
+`EFFECT` has six peaks; `make` builds equalisers with any other number.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from dasp_pytorch.signal import biquad
 
+from fxstyle.biquad import CUT_SECTIONS, SLOPES_DB, Pass, bell, cut, cut_over_corner, cut_poles
 from fxstyle.effect import Effect, Samples
+from fxstyle.errors import SettingError
 from fxstyle.param import Param
 from fxstyle.recurrence import SosState, sosfilt, sosfilt_block
 from fxstyle.units import power_to_db
@@ -35,79 +39,39 @@ from fxstyle.units import power_to_db
 if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement, Vector
 
-NYQUIST_SHARE = 0.98
-"""Highest design frequency over rate/2: beyond it sin(w0) vanishes and a section loses its meaning."""
-
 SHELF_Q = 0.5**0.5
 """Steepest shelf without a bump."""
 
-_PEAKS_HZ = (80.0, 200.0, 500.0, 1250.0, 3200.0, 8000.0)
+PEAKS = 6
+MOST_PEAKS = 16
+
+_LOWEST_HZ, _OCTAVES = 50.5, 7.97
+"""Peaks stand in the middle of equal parts of this range: six at 80 Hz, 200 Hz, ... 8 kHz."""
+
+_ROUND_HZ = (1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.0, 2.2, 2.5, 2.8,
+             3.2, 3.6, 4.0, 4.5, 5.0, 5.6, 6.3, 7.1, 8.0, 9.0)  # fmt: skip
+"""Rounded steps of a twentieth of a decade, R'20 of ISO 3."""
+
 _CUT_Q = 0.7071
-_CUT_Q_HELP = "its slope: 0.1 is 6 dB per octave, 0.71 is 12, above 1 with a bump"
+_CUT_Q_HELP = "bend at the cut: 0.71 has none, above 1 is a bump; at a slope of 12, 0.1 is 6 dB per octave"
+_SLOPE_HELP = "steepness of the cut, in dB per octave"
 _GAIN_SPREAD = 0.14
 """Some 7 dB: boosts and cuts beyond twice that are rare in practice."""
 
-PARAMS = (
-    Param(
-        "low_cut_hz",
-        "Hz",
-        5.0,
-        2000.0,
-        5.0,
-        "log",
-        "removes what lies below: 3 dB down here; 5 Hz is off",
-        spread=0.5,
-    ),
-    Param("low_cut_q", "", 0.1, 2.0, _CUT_Q, "log", _CUT_Q_HELP, spread=0.4),
-    Param("low_shelf_hz", "Hz", 20.0, 1000.0, 100.0, "log", "corner of the low shelf"),
-    Param(
-        "low_shelf_db",
-        "dB",
-        -24.0,
-        24.0,
-        0.0,
-        help="level of everything below the corner",
-        spread=_GAIN_SPREAD,
-    ),
-    *(
-        param
-        for i, hz in enumerate(_PEAKS_HZ, start=1)
-        for param in (
-            Param(f"peak{i}_hz", "Hz", 20.0, 20000.0, hz, "log", f"centre of band {i}"),
-            Param(
-                f"peak{i}_db", "dB", -24.0, 24.0, 0.0, help=f"boost or cut of band {i}", spread=_GAIN_SPREAD
-            ),
-            Param(f"peak{i}_q", "", 0.2, 8.0, 1.0, "log", f"narrowness of band {i}"),
-        )
-    ),
-    Param("high_shelf_hz", "Hz", 1000.0, 20000.0, 8000.0, "log", "corner of the high shelf"),
-    Param(
-        "high_shelf_db",
-        "dB",
-        -24.0,
-        24.0,
-        0.0,
-        help="level of everything above the corner",
-        spread=_GAIN_SPREAD,
-    ),
-    Param(
-        "high_cut_hz",
-        "Hz",
-        200.0,
-        40000.0,
-        40000.0,
-        "log",
-        "removes what lies above: 3 dB down here; 40 kHz is off",
-        spread=0.5,
-    ),
-    Param("high_cut_q", "", 0.1, 2.0, _CUT_Q, "log", _CUT_Q_HELP, spread=0.4),
-)
-_DEFAULTS = {p.name: p.default for p in PARAMS}
+_LOWEST_CUT_HZ, _HIGHEST_CUT_HZ = 5.0, 40000.0
+"""Where the cuts are off."""
+
 _RESPONSE_FLOOR_DB = -400.0
 """A zero of a cut has no level in dB; nothing above 2^-53 per section is as low as this."""
 
 START_LIMIT_DB = 12.0
 """Largest boost or cut of a first guess: beyond it the difference is more likely content than treatment."""
+
+_APART = 1e-4
+"""Poles are moved by multiples of this share of themselves, lest two be the same and have no residue."""
+
+_TAIL_STEPS = 4096
+"""Moments at which the response is looked at, over twice the time its slowest pole takes for 60 dB."""
 
 _SILENT_BAND_DB = -100.0
 _USABLE_SHARE = 0.9
@@ -115,139 +79,133 @@ _NEWTON_STEPS = 3
 _RIDGE = 0.2
 """Weight of a gain's own square in dB^2 against one band's error: keeps neighbouring bands from fighting."""
 
-_GAINS = tuple(p.name for p in PARAMS if p.unit == "dB")
+_HOSTS = {
+    "pedalboard.PeakFilter": "one for each peak, with the same frequency, gain and Q; -106 dB, its float32",
+    "pedalboard.LowShelfFilter, HighShelfFilter": "with q = 0.7071; -92 dB, its float32",
+    "pedalboard.HighpassFilter, LowpassFilter": "the cuts with a slope of 6; -133 dB, its float32",
+    "ffmpeg equalizer": "one for each peak, with t=q and r=f64; -279 dB",
+    "ffmpeg lowshelf, highshelf": "with t=q, w=0.7071 and r=f64; -269 dB",
+    "ffmpeg highpass, lowpass": "the cuts with a slope of 12 and a Q of 0.7071, w=0.7071 and r=f64; -277 dB",
+    "ffmpeg asubcut, asupercut": "the cuts with slopes from 18 and a Q of 0.7071, order = slope/6; -270 dB",
+    "sox equalizer, bass, treble, highpass, lowpass": "as in ffmpeg, widths in Q; -185 dB, its integers",
+}
+"""Largest difference on noise in dB of full scale, the cuts at their outer limits taken out, which have no
+counterpart elsewhere. Cuts of other Q need the others' frequency at the corner, where they are Q in level."""
 
 
-def _cut_over_corner(q: torch.Tensor) -> torch.Tensor:
-    """Frequency at which a high pass of quality `q` is 3 dB down, over its corner (module docstring)."""
-    a = q**-2.0 - 2.0
-    return ((a + (a.square() + 4.0).sqrt()) / 2.0).sqrt()
+def _round_hz(hz: float) -> float:
+    decade = 10.0 ** math.floor(math.log10(hz))
+    steps = [decade * step for step in (*_ROUND_HZ, 10.0)]
+    nearest = min(steps, key=lambda step: abs(math.log(step / hz)))
+    return round(nearest, 1)
+
+
+def _gain(name: str, what: str) -> Param:
+    return Param(name, "dB", -24.0, 24.0, 0.0, help=what, spread=_GAIN_SPREAD)
+
+
+@cache
+def _params(peaks: int) -> tuple[Param, ...]:
+    """Return the knobs of an equaliser, in the order of its sections."""
+    # More peaks stand closer together: from six on each one is as wide as its distance from the next.
+    peak_q = max(1.0, round(peaks / PEAKS, 2))
+    bands = []
+    for i in range(1, peaks + 1):
+        hz = _round_hz(_LOWEST_HZ * 2.0 ** (_OCTAVES * (i - 0.5) / peaks))
+        bands += [
+            Param(f"peak{i}_hz", "Hz", 20.0, 20000.0, hz, "log", f"centre of band {i}"),
+            _gain(f"peak{i}_db", f"boost or cut of band {i}"),
+            Param(f"peak{i}_q", "", 0.2, 8.0, peak_q, "log", f"narrowness of band {i}"),
+        ]
+    low, high = (
+        "removes what lies below: 3 dB down here; 5 Hz",
+        "removes what lies above: 3 dB down here; 40 kHz",
+    )
+    return (
+        Param("low_cut_hz", "Hz", _LOWEST_CUT_HZ, 2000.0, _LOWEST_CUT_HZ, "log", f"{low} is off", spread=0.5),
+        Param("low_cut_q", "", 0.1, 2.0, _CUT_Q, "log", _CUT_Q_HELP, spread=0.4),
+        Param.choice("low_cut_slope", SLOPES_DB, "12", _SLOPE_HELP),
+        Param("low_shelf_hz", "Hz", 20.0, 1000.0, 100.0, "log", "corner of the low shelf"),
+        _gain("low_shelf_db", "level of everything below the corner"),
+        *bands,
+        Param("high_shelf_hz", "Hz", 1000.0, 20000.0, 8000.0, "log", "corner of the high shelf"),
+        _gain("high_shelf_db", "level of everything above the corner"),
+        Param(
+            "high_cut_hz", "Hz", 200.0, _HIGHEST_CUT_HZ, _HIGHEST_CUT_HZ, "log", f"{high} is off", spread=0.5
+        ),
+        Param("high_cut_q", "", 0.1, 2.0, _CUT_Q, "log", _CUT_Q_HELP, spread=0.4),
+        Param.choice("high_cut_slope", SLOPES_DB, "12", _SLOPE_HELP),
+    )
+
+
+PARAMS = _params(PEAKS)
+
+
+def _peaks_of(settings: Iterable[str]) -> int:
+    """Return the highest number of a peak among names of knobs."""
+    return max(
+        (int(found[1]) for name in settings if (found := re.fullmatch(r"peak(\d+)_db", name))), default=0
+    )
 
 
 def design(rate: float, settings: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Coefficients (batch, 10, 6) in float64 from settings of shape (batch,), differentiably."""
+    """Coefficients (batch, section, 6) in float64 from settings of shape (batch,), differentiably.
+
+    The sections are CUT_SECTIONS of the low cut, low shelf, peaks, high shelf, CUT_SECTIONS of the high cut;
+    those a cut does not need are the identity.
+    """
     knob = {name: value.to(torch.float64) for name, value in settings.items()}
-    top_hz = NYQUIST_SHARE * rate / 2.0
+    peaks = range(1, _peaks_of(knob) + 1)
+    shelf_q = torch.full_like(knob["low_shelf_hz"], SHELF_Q)
+    hz, gain_db, q = (
+        torch.stack([knob[f"peak{i}_{what}"] for i in peaks], dim=1) for what in ("hz", "db", "q")
+    )
 
-    def sections(kind: str, hz: torch.Tensor, gain_db: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-        # hz, gain_db, q: (batch, n) -> (batch, n, 6)
-        b, a = biquad(*(v.reshape(-1, 1) for v in (gain_db, hz, q)), rate, kind)
-        return torch.cat((b, a), dim=1).reshape(*hz.shape, 6)
+    def cut_of(kind: Pass, name: str) -> torch.Tensor:
+        return cut(kind, knob[f"{name}_hz"], knob[f"{name}_q"], knob[f"{name}_slope"], rate)
 
-    def bells(kind: str, hz: torch.Tensor, gain_db: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-        audible_db = torch.where(hz < top_hz, gain_db, torch.zeros_like(gain_db))
-        return sections(kind, hz.clamp_max(top_hz), audible_db, q)
-
-    def corner(hz: torch.Tensor, q: torch.Tensor, side: float) -> torch.Tensor:
-        # side: 1 for a high pass, -1 for a low pass
-        warped = torch.tan(math.pi * hz.clamp_max(top_hz) / rate) * _cut_over_corner(q) ** -side
-        return rate / math.pi * torch.atan(warped)
-
-    def stack(*names: str) -> torch.Tensor:
-        return torch.stack([knob[name] for name in names], dim=1)
-
-    peaks = range(1, len(_PEAKS_HZ) + 1)
-    low_cut = corner(stack("low_cut_hz"), stack("low_cut_q"), 1.0)
-    high_cut = corner(stack("high_cut_hz"), stack("high_cut_q"), -1.0)
-    low_shelf, high_shelf = stack("low_shelf_hz"), stack("high_shelf_hz")
-    shelf_q, none_db = torch.full_like(low_shelf, SHELF_Q), torch.zeros_like(low_cut)
     return torch.cat(
         (
-            sections("high_pass", low_cut, none_db, stack("low_cut_q")),
-            bells("low_shelf", low_shelf, stack("low_shelf_db"), shelf_q),
-            bells(
-                "peaking",
-                stack(*(f"peak{i}_hz" for i in peaks)),
-                stack(*(f"peak{i}_db" for i in peaks)),
-                stack(*(f"peak{i}_q" for i in peaks)),
-            ),
-            bells("high_shelf", high_shelf, stack("high_shelf_db"), shelf_q),
-            sections("low_pass", high_cut, none_db, stack("high_cut_q")),
+            cut_of("high_pass", "low_cut"),
+            bell("low_shelf", knob["low_shelf_hz"], knob["low_shelf_db"], shelf_q, rate)[:, None],
+            bell("peak", hz, gain_db, q, rate),
+            bell("high_shelf", knob["high_shelf_hz"], knob["high_shelf_db"], shelf_q, rate)[:, None],
+            cut_of("low_pass", "high_cut"),
         ),
         dim=1,
     )
 
 
+def _needed(sos: torch.Tensor, settings: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return which sections (section,) change a row, or owe one of their knobs a gradient.
+
+    Sections of a cut that no row needs are constants, and owe none.
+    """
+    with torch.no_grad():
+        needed = (sos[..., :3] != sos[..., 3:]).any(dim=-1).any(dim=0)
+    if torch.is_grad_enabled():
+        bands = ("low_shelf", *(f"peak{i}" for i in range(1, _peaks_of(settings) + 1)), "high_shelf")
+        for section, band in enumerate(bands, start=CUT_SECTIONS):
+            knobs = (settings.get(f"{band}_{what}") for what in ("hz", "db", "q"))
+            needed[section] |= any(knob is not None and knob.requires_grad for knob in knobs)
+    return needed
+
+
 @lru_cache(maxsize=64)
-def _design_once(rate: float, values: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    settings = {p.name: torch.tensor([v], dtype=torch.float64) for p, v in zip(PARAMS, values, strict=True)}
+def _design_once(rate: float, peaks: int, values: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    names = (param.name for param in _params(peaks))
+    settings = {n: torch.tensor([v], dtype=torch.float64) for n, v in zip(names, values, strict=True)}
     with torch.no_grad():
         sos: npt.NDArray[np.float64] = design(rate, settings)[0].numpy()
     sos.flags.writeable = False
     return sos
 
 
-def forward(
-    x: torch.Tensor,
-    rate: float,
-    *,
-    low_cut_hz: torch.Tensor,
-    low_cut_q: torch.Tensor,
-    low_shelf_hz: torch.Tensor,
-    low_shelf_db: torch.Tensor,
-    peak1_hz: torch.Tensor,
-    peak1_db: torch.Tensor,
-    peak1_q: torch.Tensor,
-    peak2_hz: torch.Tensor,
-    peak2_db: torch.Tensor,
-    peak2_q: torch.Tensor,
-    peak3_hz: torch.Tensor,
-    peak3_db: torch.Tensor,
-    peak3_q: torch.Tensor,
-    peak4_hz: torch.Tensor,
-    peak4_db: torch.Tensor,
-    peak4_q: torch.Tensor,
-    peak5_hz: torch.Tensor,
-    peak5_db: torch.Tensor,
-    peak5_q: torch.Tensor,
-    peak6_hz: torch.Tensor,
-    peak6_db: torch.Tensor,
-    peak6_q: torch.Tensor,
-    high_shelf_hz: torch.Tensor,
-    high_shelf_db: torch.Tensor,
-    high_cut_hz: torch.Tensor,
-    high_cut_q: torch.Tensor,
-) -> torch.Tensor:
-    """Equalise each row of (batch, channel, time) by its own settings."""
-    given = locals()  # read before anything else is bound: the arguments by name
-    return sosfilt(x, design(rate, {p.name: given[p.name] for p in PARAMS}))
-
-
-def render(
-    x: Samples,
-    rate: float,
-    state: SosState | None,
-    *,
-    low_cut_hz: float,
-    low_cut_q: float,
-    low_shelf_hz: float,
-    low_shelf_db: float,
-    peak1_hz: float,
-    peak1_db: float,
-    peak1_q: float,
-    peak2_hz: float,
-    peak2_db: float,
-    peak2_q: float,
-    peak3_hz: float,
-    peak3_db: float,
-    peak3_q: float,
-    peak4_hz: float,
-    peak4_db: float,
-    peak4_q: float,
-    peak5_hz: float,
-    peak5_db: float,
-    peak5_q: float,
-    peak6_hz: float,
-    peak6_db: float,
-    peak6_q: float,
-    high_shelf_hz: float,
-    high_shelf_db: float,
-    high_cut_hz: float,
-    high_cut_q: float,
-) -> tuple[Samples, SosState]:
-    """Equalise a block (channel, time)."""
-    given = locals()  # read before anything else is bound: the arguments by name
-    return sosfilt_block(x, _design_once(rate, tuple(given[p.name] for p in PARAMS)), state)
+def _design_of(rate: float, settings: Mapping[str, float]) -> npt.NDArray[np.float64]:
+    """Sections of settings by name, of which some may be absent."""
+    peaks = max(PEAKS, _peaks_of(settings))
+    values = tuple(float(settings.get(param.name, param.default)) for param in _params(peaks))
+    return _design_once(float(rate), peaks, values)
 
 
 def response_db(frequency_hz: Vector, rate: float, settings: Mapping[str, float]) -> Vector:
@@ -257,14 +215,13 @@ def response_db(frequency_hz: Vector, rate: float, settings: Mapping[str, float]
     ----------
     frequency_hz: (K,), below rate/2.
     rate: in Hz.
-    settings: knobs by name; what is absent takes its default.
+    settings: knobs by name, of any number of peaks; what is absent takes its default.
 
     Returns
     -------
     (K,) in dB.
     """
-    known = {**_DEFAULTS, **settings}
-    sos = _design_once(float(rate), tuple(float(known[p.name]) for p in PARAMS))
+    sos = _design_of(rate, settings)
     z = np.exp(-2j * np.pi * np.asarray(frequency_hz, dtype=np.float64) / rate)
     powers = np.stack((np.ones_like(z), z, z * z))
     ratio = np.abs(sos[:, :3] @ powers) / np.abs(sos[:, 3:] @ powers)
@@ -279,35 +236,37 @@ def tail_s(settings: Mapping[str, float]) -> float:
     """
     ringing = [
         (settings[f"peak{i}_hz"], settings[f"peak{i}_q"] * 10.0 ** (settings[f"peak{i}_db"] / 40.0))
-        for i in range(1, len(_PEAKS_HZ) + 1)
+        for i in range(1, _peaks_of(settings) + 1)
         if settings[f"peak{i}_db"] != 0.0
     ]
     tails = [math.log(1000.0) * q / (math.pi * hz) for hz, q in ringing]
     tails += [
-        _cut_tail_s(settings[f"{cut}_hz"], settings[f"{cut}_q"], side)
-        for cut, side in (("low_cut", 1.0), ("high_cut", -1.0))
-        if settings[f"{cut}_hz"] != _DEFAULTS[f"{cut}_hz"]
+        _cut_tail_s(settings[f"{name}_hz"], settings[f"{name}_q"], round(settings[f"{name}_slope"]), low)
+        for name, off_hz, low in (("low_cut", _LOWEST_CUT_HZ, True), ("high_cut", _HIGHEST_CUT_HZ, False))
+        if settings[f"{name}_hz"] != off_hz
     ]
     return max(tails, default=0.0)
 
 
-def _cut_tail_s(hz: float, q: float, side: float) -> float:
-    """Seconds in which a cut's response falls by 60 dB; `side` is 1 for a low cut, -1 for a high cut.
+def _cut_tail_s(hz: float, q: float, slope: int, low: bool) -> float:
+    """Seconds in which a low cut's, or high cut's, response to an impulse has fallen by 60 dB.
 
-    Below Q = 1/2 there are two real poles; in a low cut's response the slower one has less weight, by the
-    square of their ratio.
+    With the poles p_k over the corner, it is sum_k r_k exp(p_k t), where r_k is the residue, p_k^N or 1 over
+    the product of p_k's distances from the others.
     """
-    over = float(_cut_over_corner(torch.tensor(q, dtype=torch.float64)))
-    w0 = 2.0 * math.pi * hz * math.pow(over, -side)
-    if q >= 0.5:
-        return math.log(1000.0) * 2.0 * q / w0
-    root = math.sqrt(1.0 - 4.0 * q * q)
-    slow, fast = w0 * (1.0 - root) / (2.0 * q), w0 * (1.0 + root) / (2.0 * q)
-    weight = 2.0 * math.log(slow / fast) if side > 0.0 else 0.0
-    return max((math.log(1000.0) + weight) / slow, math.log(1000.0) / fast)
+    x = float(cut_over_corner(*torch.tensor([[q], [slope]], dtype=torch.float64)))
+    corner = 2.0 * math.pi * (hz / x if low else hz * x)
+    poles = cut_poles(q, slope)
+    poles *= 1.0 + _APART * np.arange(len(poles))
+    gaps = poles[:, None] - poles
+    np.fill_diagonal(gaps, 1.0)
+    residues = poles ** (len(poles) if low else 0) / gaps.prod(axis=1)
+    t = np.linspace(0.0, 2.0 * math.log(1000.0) / -poles.real.max(), _TAIL_STEPS)
+    response = np.abs(np.exp(t[:, None] * poles) @ residues)
+    return float(t[response > response.max() / 1000.0][-1]) / corner
 
 
-def start(source: Measurement, reference: Measurement) -> dict[str, float]:
+def start(source: Measurement, reference: Measurement, peaks: int = PEAKS) -> dict[str, float]:
     """Gains of shelves and peaks whose response best follows the difference of both spectra.
 
     The target t is the reference's third-octave spectrum less the source's, less their median difference
@@ -315,40 +274,84 @@ def start(source: Measurement, reference: Measurement) -> dict[str, float]:
     Gauss-Newton steps solve (J'J + RIDGE I) step = J'(t - r) - RIDGE gains, where r is the response of all
     bands together and J its change per dB of each gain.
     """
+    names = [param.name for param in _params(peaks) if param.unit == "dB"]
     usable = np.minimum(source.mid_db, reference.mid_db) > _SILENT_BAND_DB
     usable &= source.bands_hz < _USABLE_SHARE * min(source.rate, reference.rate) / 2.0
-    gains = dict.fromkeys(_GAINS, 0.0)
-    if np.count_nonzero(usable) < len(_GAINS):
-        return gains
+    if np.count_nonzero(usable) < len(names):
+        return dict.fromkeys(names, 0.0)
     hz = source.bands_hz[usable]
     difference = (reference.mid_db - source.mid_db)[usable]
     padded = np.pad(difference - np.median(difference), 1, mode="edge")
     smooth = np.convolve(padded, (0.25, 0.5, 0.25), mode="valid")
     target = np.clip(smooth, -START_LIMIT_DB, START_LIMIT_DB)
-
-    flat = response_db(hz, source.rate, {})  # not quite 0: the cuts' outermost corners
+    defaults = {param.name: param.default for param in _params(peaks)}
+    flat = response_db(hz, source.rate, defaults)  # not quite 0: the cuts' outermost corners
 
     def response(values: Vector) -> Vector:
-        return response_db(hz, source.rate, dict(zip(_GAINS, values.tolist(), strict=True))) - flat
+        gains = dict(zip(names, values.tolist(), strict=True))
+        return response_db(hz, source.rate, {**defaults, **gains}) - flat
 
-    values = np.zeros(len(_GAINS))
+    values = np.zeros(len(names))
     for _ in range(_NEWTON_STEPS):
         now = response(values)
         change = np.stack([response(values + one) - now for one in np.eye(len(values))], axis=1)
         normal = change.T @ change + _RIDGE * np.eye(len(values))
         step = np.linalg.solve(normal, change.T @ (target - now) - _RIDGE * values)
         values = np.clip(values + step, -START_LIMIT_DB, START_LIMIT_DB)
-    return dict(zip(_GAINS, values.tolist(), strict=True))
+    return dict(zip(names, values.tolist(), strict=True))
 
 
-EFFECT = Effect(
-    name="eq",
-    summary="Parametric equaliser: two cuts, two shelves, six peaks",
-    params=PARAMS,
-    forward=forward,
-    render=render,
-    # Both forms run the same kernel in float64; what differs is that render skips bands at 0 dB.
-    tolerance_db=-120.0,
-    tail_s=tail_s,
-    start=start,
-)
+def _takes(function: Any, names: tuple[str, ...]) -> Any:
+    """Declare the knobs of a function that takes any, so that it can be read what they are."""
+    positional = [
+        p for p in Signature.from_callable(function).parameters.values() if p.kind is not p.VAR_KEYWORD
+    ]
+    function.__signature__ = Signature(
+        [*positional, *(Parameter(name, Parameter.KEYWORD_ONLY) for name in names)]
+    )
+    return function
+
+
+def _build(name: str, peaks: int) -> Effect:
+    names = tuple(param.name for param in _params(peaks))
+
+    def check(knobs: Mapping[str, Any]) -> None:
+        if knobs.keys() != set(names):
+            wrong = ", ".join(sorted(knobs.keys() ^ set(names)))
+            raise TypeError(f"{name} takes each of its {len(names)} knobs, and no others: see to {wrong}")
+
+    def forward(x: torch.Tensor, rate: float, **knobs: torch.Tensor) -> torch.Tensor:
+        """Equalise each row of (batch, channel, time) by its own settings."""
+        check(knobs)
+        sos = design(rate, knobs)
+        return sosfilt(x, sos[:, _needed(sos, knobs)])
+
+    def render(x: Samples, rate: float, state: SosState | None, **knobs: float) -> tuple[Samples, SosState]:
+        """Equalise a block (channel, time)."""
+        check(knobs)
+        return sosfilt_block(x, _design_once(rate, peaks, tuple(knobs[name] for name in names)), state)
+
+    return Effect(
+        name=name,
+        summary=f"Parametric equaliser: two cuts, two shelves, {peaks} peak{'s' if peaks > 1 else ''}",
+        params=_params(peaks),
+        forward=_takes(forward, names),
+        render=_takes(render, names),
+        # Both forms run the same kernel in float64; what differs is that render skips bands at 0 dB.
+        tolerance_db=-120.0,
+        tail_s=tail_s,
+        start=lambda source, reference: start(source, reference, peaks),
+        linear=True,
+        hosts=_HOSTS,
+    )
+
+
+@cache
+def make(peaks: int) -> Effect:
+    """Return the equaliser eq1 .. eq16 with that many peaks, or raise SettingError."""
+    if not 1 <= peaks <= MOST_PEAKS:
+        raise SettingError(f"an equaliser has 1 to {MOST_PEAKS} peaks, not {peaks}")
+    return _build(f"eq{peaks}", peaks)
+
+
+EFFECT = _build("eq", PEAKS)

@@ -12,37 +12,40 @@ Its adjoint, from the gradient g of y, runs backwards in time:
 
 (the transpose of a linear recursion; compare Yu et al., "Differentiable all-pole filters for time-varying
 audio systems", DAFx 2024). Direct form I is chosen because its states *are* the last two samples of
-u_0 .. u_S, which are also what the sums above need.
+u_0 .. u_S: they mean the same whatever the coefficients, which may therefore change between two blocks.
 
-Speed. Two sections share a time loop, so that the latency of one recursion hides behind the other.
-States stay in float64, whatever the audio: that costs nothing, since the recursion is bound by latency.
-The forward pass keeps the states every BLOCK samples; the backward pass recomputes one block at a time
-in cache. Denormals: states below TINY are set to zero at multiples of BLOCK samples since the beginning
-of the stream (an absolute position, so that the result does not depend on the size of the blocks), and
-so is every output sample.
+Speed. A recursion waits for itself: one section alone takes a product and a difference per sample, some five
+cycles in which a core could do eighty multiplications. So eight sections of two streams, be they the
+channels of a row or two rows, share one time loop, each section two samples behind the one before it
+(fxstyle.lanes); up to eight cost what one costs. States stay in float64, whatever the audio. The forward
+pass keeps the states every BLOCK samples; the backward pass recomputes one block at a time in cache.
+Denormals: states below TINY are set to zero at multiples of BLOCK samples since the beginning of the stream
+(an absolute position, so that the result does not depend on the size of the blocks), and so is every output
+sample.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from numba import njit, prange
 
 from fxstyle.effect import Samples
+from fxstyle.lanes import STREAMS, Floats, from_lanes, to_lanes
+from fxstyle.recurrence_kernels import BLOCK, IDENTITY, STATES, TINY, Streams, run, run_adjoint
 
-Floats = npt.NDArray[np.float64]
-
-BLOCK = 512
-"""Samples between kept states: one block of ten sections (45 KiB) stays in the second-level cache."""
-
-TINY = 1e-30
-"""Values below this are zero: -600 dB, yet far above the denormals of float32 (1.2e-38)."""
+__all__ = ["BLOCK", "TINY", "Floats", "SosState", "own", "sosfilt", "sosfilt_block"]
 
 _HISTORY = 2
 """Past samples a second-order section remembers."""
+
+_FREE = (0, 1, 2, 4, 5)
+"""Columns of a section that are not fixed: b0 b1 b2 a1 a2."""
+
+_REST = (0.0,) * STATES
 
 
 def own(x: Samples) -> Samples:
@@ -50,204 +53,51 @@ def own(x: Samples) -> Samples:
     return np.require(x, requirements=("C", "W"))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _one(x: Floats, y: Floats, c: Floats, size: int) -> None:
-    """Run one section over `size` samples; the first _HISTORY entries of x and y are the past."""
-    b0, b1, b2, a1, a2 = c[0], c[1], c[2], c[4], c[5]
-    x2, x1, y2, y1 = x[0], x[1], y[0], y[1]
-    for n in range(_HISTORY, size + _HISTORY):
-        x0 = x[n]
-        y0 = (b0 * x0 + b1 * x1 + b2 * x2 - a2 * y2) - a1 * y1
-        y[n] = y0
-        x2, x1, y2, y1 = x1, x0, y1, y0
+def _bundles(x: Samples) -> list[Streams]:
+    """Part (stream, time) into what a kernel takes at once."""
+    rows = [own(row) for row in x]
+    rows += [np.empty(0, x.dtype)] * (-len(rows) % STREAMS)
+    return [tuple(rows[begin : begin + STREAMS]) for begin in range(0, len(rows), STREAMS)]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _two(x: Floats, y: Floats, z: Floats, c: Floats, d: Floats, size: int) -> None:
-    """Run two sections in one loop: the same operations in the same order as `_one` twice."""
-    b0, b1, b2, a1, a2 = c[0], c[1], c[2], c[4], c[5]
-    d0, d1, d2, e1, e2 = d[0], d[1], d[2], d[4], d[5]
-    x2, x1, y2, y1, z2, z1 = x[0], x[1], y[0], y[1], z[0], z[1]
-    for n in range(_HISTORY, size + _HISTORY):
-        x0 = x[n]
-        y0 = (b0 * x0 + b1 * x1 + b2 * x2 - a2 * y2) - a1 * y1
-        z0 = (d0 * y0 + d1 * y1 + d2 * y2 - e2 * z2) - e1 * z1
-        y[n] = y0
-        z[n] = z0
-        x2, x1, y2, y1, z2, z1 = x1, x0, y1, y0, z1, z0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _cascade(u: Floats, sos: Floats, size: int) -> None:
-    """Fill rows 1 .. S of `u` (section, _HISTORY + time) from row 0 and the histories."""
-    sections = sos.shape[0]
-    s = 0
-    while s + 1 < sections:
-        _two(u[s], u[s + 1], u[s + 2], sos[s], sos[s + 1], size)
-        s += 2
-    if s < sections:
-        _one(u[s], u[s + 1], sos[s], size)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _copy(source: Floats, begin: int, target: Floats, to: int) -> None:
-    """Copy _HISTORY columns; a slice assignment would take numba seconds to compile."""
-    for i in range(source.shape[0]):
-        for k in range(_HISTORY):
-            target[i, to + k] = source[i, begin + k]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _flush(values: Floats) -> None:
-    """Set what is below TINY to zero, in place, so that no recursion crawls through denormals."""
-    for i in range(values.shape[0]):
-        for k in range(values.shape[1]):
-            if abs(values[i, k]) < TINY:
-                values[i, k] = 0.0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _channel(x: Samples, sos: Floats, history: Floats, position: int, y: Samples, kept: Floats) -> None:
-    """Filter one channel into `y` and move `history` on; keep it at every BLOCK if `kept` has room."""
-    sections, length = sos.shape[0], x.shape[0]
-    u = np.empty((sections + 1, BLOCK + _HISTORY))
-    done = 0
-    while done < length:
-        if done // BLOCK < kept.shape[0]:
-            _copy(history, 0, kept[done // BLOCK], 0)
-        size = min(BLOCK - (position + done) % BLOCK, length - done)
-        _copy(history, 0, u, 0)
-        for n in range(size):
-            u[0, n + _HISTORY] = x[done + n]
-        _cascade(u, sos, size)
-        for n in range(size):
-            value = u[sections, n + _HISTORY]
-            y[done + n] = value if abs(value) >= TINY else 0.0
-        _copy(u, size, history, 0)
-        done += size
-        if (position + done) % BLOCK == 0:
-            _flush(history)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _render(x: Samples, sos: Floats, history: Floats, position: int, y: Samples) -> None:
-    """Filter a block (channel, time); `history` (channel, section + 1, _HISTORY) is moved on."""
-    nothing = np.empty((0, sos.shape[0] + 1, _HISTORY))
-    for c in range(x.shape[0]):
-        _channel(x[c], sos, history[c], position, y[c], nothing)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _forward(x: Samples, sos: Floats, history: Floats, y: Samples, kept: Floats) -> None:
-    """Filter (lane, time), each lane by its own sos and from its own history."""
-    for lane in prange(x.shape[0]):
-        _channel(x[lane], sos[lane], history[lane], 0, y[lane], kept[lane])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _one_adjoint(g: Floats, v: Floats, dx: Floats, c: Floats, size: int) -> None:
-    """Fill v[0:size] and dx[0:size] from g[0:size]; v[size], v[size + 1] are the future."""
-    b0, b1, b2, a1, a2 = c[0], c[1], c[2], c[4], c[5]
-    v1, v2 = v[size], v[size + 1]
-    for n in range(size - 1, -1, -1):
-        v0 = (g[n] - a2 * v2) - a1 * v1
-        v[n] = v0
-        dx[n] = b0 * v0 + b1 * v1 + b2 * v2
-        v2, v1 = v1, v0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _two_adjoint(g: Floats, w: Floats, v: Floats, dx: Floats, d: Floats, c: Floats, size: int) -> None:
-    """Go back through section d (into w), then through section c (into v and dx), in one loop."""
-    d0, d1, d2, e1, e2 = d[0], d[1], d[2], d[4], d[5]
-    b0, b1, b2, a1, a2 = c[0], c[1], c[2], c[4], c[5]
-    w1, w2, v1, v2 = w[size], w[size + 1], v[size], v[size + 1]
-    for n in range(size - 1, -1, -1):
-        w0 = (g[n] - e2 * w2) - e1 * w1
-        v0 = (d0 * w0 + d1 * w1 + d2 * w2 - a2 * v2) - a1 * v1
-        w[n] = w0
-        v[n] = v0
-        dx[n] = b0 * v0 + b1 * v1 + b2 * v2
-        w2, w1, v2, v1 = w1, w0, v1, v0
-
-
-# Reassociation lets the five sums run in SIMD lanes; nothing here tests for NaN.
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
-def _correlate(v: Floats, x: Floats, y: Floats, size: int, dc: Floats) -> None:
-    """Add the gradients of one section's coefficients over a block to `dc`."""
-    b0 = b1 = b2 = a1 = a2 = 0.0
-    for n in range(size):
-        b0 += v[n] * x[n + 2]
-        b1 += v[n] * x[n + 1]
-        b2 += v[n] * x[n]
-        a1 += v[n] * y[n + 1]
-        a2 += v[n] * y[n]
-    dc[0] += b0
-    dc[1] += b1
-    dc[2] += b2
-    dc[4] -= a1
-    dc[5] -= a2
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _channel_adjoint(dy: Samples, x: Samples, sos: Floats, kept: Floats, dx: Samples, dsos: Floats) -> None:
-    """Fill dx (time,) and add to dsos (section, 6) from dy; `kept` is from `_channel`."""
-    sections, length = sos.shape[0], x.shape[0]
-    u = np.empty((sections + 1, BLOCK + _HISTORY))
-    v = np.zeros((sections, BLOCK + _HISTORY))
-    g = np.empty(BLOCK)
-    future = np.zeros((sections, _HISTORY))
-    for block in range(kept.shape[0] - 1, -1, -1):
-        begin = block * BLOCK
-        size = min(BLOCK, length - begin)
-        _copy(kept[block], 0, u, 0)
-        _copy(future, 0, v, size)
-        for n in range(size):
-            u[0, n + _HISTORY] = x[begin + n]
-            g[n] = dy[begin + n]
-        _cascade(u, sos, size)
-        s = sections - 1
-        while s > 0:
-            _two_adjoint(g, v[s], v[s - 1], g, sos[s], sos[s - 1], size)
-            s -= 2
-        if s == 0:
-            _one_adjoint(g, v[0], g, sos[0], size)
-        for n in range(size):
-            dx[begin + n] = g[n]
-        for s in range(sections):
-            _correlate(v[s], u[s], u[s + 1], size, dsos[s])
-        _copy(v, 0, future, 0)
-        _flush(future)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _backward(dy: Samples, x: Samples, sos: Floats, kept: Floats, dx: Samples, dsos: Floats) -> None:
-    """Fill dx like x (lane, time) and dsos (lane, section, 6) from dy; `kept` is from `_forward`."""
-    for lane in prange(x.shape[0]):
-        _channel_adjoint(dy[lane], x[lane], sos[lane], kept[lane], dx[lane], dsos[lane])
+def _on_threads(kernel: Callable[..., None], *arguments: Any) -> None:
+    """Call a kernel with the first of each of some sequences, with the second, ..., on torch's threads."""
+    threads = min(len(arguments[0]), torch.get_num_threads())
+    if threads < 2:
+        for one in zip(*arguments, strict=True):
+            kernel(*one)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(kernel, *one) for one in zip(*arguments, strict=True)]:
+            done.result()
 
 
 class _Sosfilt(torch.autograd.Function):
-    """x (lane, time), sos (lane, section, 6) -> y (lane, time)."""
+    """x (stream, time), sos (stream, section, 6) -> y (stream, time)."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, sos: torch.Tensor) -> torch.Tensor:
-        samples, coefficients = x.detach().contiguous(), sos.detach().contiguous()
-        lanes, length = samples.shape
+        samples = x.detach().contiguous()
+        c = to_lanes(sos.detach().numpy()[:, :, _FREE], IDENTITY)
+        bundles, groups, _, width = c.shape
         y = torch.empty_like(samples)
-        history = np.zeros((lanes, sos.shape[1] + 1, _HISTORY))
-        kept = torch.empty((lanes, -(-length // BLOCK), *history.shape[1:]), dtype=torch.float64)
-        _forward(samples.numpy(), coefficients.numpy(), history, y.numpy(), kept.numpy())
-        ctx.save_for_backward(samples, coefficients, kept)
+        state = np.zeros((bundles, groups, STATES, width))
+        kept = np.empty((bundles, -(-samples.shape[1] // BLOCK), groups, STATES, width))
+        _on_threads(run, _bundles(samples.numpy()), c, state, [0] * bundles, _bundles(y.numpy()), kept)
+        ctx.save_for_backward(samples, torch.from_numpy(c), torch.from_numpy(kept))
+        ctx.sections = sos.shape[1]
         return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x, sos, kept = ctx.saved_tensors
-        dx, dsos = torch.empty_like(x), torch.zeros_like(sos)
-        _backward(dy.contiguous().numpy(), x.numpy(), sos.numpy(), kept.numpy(), dx.numpy(), dsos.numpy())
-        return dx, dsos
+        x, c, kept = ctx.saved_tensors
+        dx, dc = torch.empty_like(x), np.zeros(c.shape)
+        signals = [_bundles(signal.numpy()) for signal in (dy.contiguous(), x, dx)]
+        _on_threads(run_adjoint, signals[0], signals[1], c.numpy(), kept.numpy(), signals[2], dc)
+        dsos = np.zeros((x.shape[0], ctx.sections, 6))
+        dsos[:, :, _FREE] = from_lanes(dc, x.shape[0], ctx.sections)
+        return dx, torch.from_numpy(dsos)
 
 
 def sosfilt(x: torch.Tensor, sos: torch.Tensor) -> torch.Tensor:
@@ -272,8 +122,8 @@ def sosfilt(x: torch.Tensor, sos: torch.Tensor) -> torch.Tensor:
             "sosfilt needs x (batch, channel, time) and sos (batch, section, 6),"
             f" got {tuple(x.shape)} and {tuple(sos.shape)}"
         )
-    lanes = sos.to(torch.float64).repeat_interleave(x.shape[1], dim=0)
-    return _Sosfilt.apply(x.flatten(0, 1), lanes).reshape(x.shape)  # type: ignore[no-any-return, no-untyped-call]
+    streams = sos.to(torch.float64).repeat_interleave(x.shape[1], dim=0)
+    return _Sosfilt.apply(x.flatten(0, 1), streams).reshape(x.shape)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class SosState(NamedTuple):
@@ -281,6 +131,26 @@ class SosState(NamedTuple):
 
     history: Floats
     position: int
+
+
+def _filter(x: Samples, sos: Floats, history: Floats, position: int) -> tuple[Samples, Floats]:
+    """Filter (channel, time) from `history` (channel, section + 1, _HISTORY) on; return y and the new one."""
+    channels, sections = x.shape[0], sos.shape[0]
+    if sections == 0:
+        past = np.concatenate((history[:, 0], x.astype(np.float64)), axis=1)
+        return np.where(np.abs(x) < TINY, x.dtype.type(0.0), x), past[:, None, -_HISTORY:]
+    latest_first = history[:, :, ::-1]
+    before = np.concatenate((latest_first[:, :-1], latest_first[:, 1:]), axis=2)
+    c = to_lanes(np.broadcast_to(sos[:, _FREE], (channels, sections, len(_FREE))), IDENTITY)
+    state = to_lanes(before, _REST)
+    kept = np.empty((0, *state.shape[1:]))
+    y = np.empty_like(x, order="C")
+    for arguments in zip(_bundles(x), c, state, _bundles(y), strict=True):
+        given, coefficients, memory, filtered = arguments
+        run(given, coefficients, memory, position, filtered, kept)
+    after = from_lanes(state, channels, sections)
+    latest = np.concatenate((after[:, :1, :_HISTORY], after[:, :, _HISTORY:]), axis=1)
+    return y, np.ascontiguousarray(latest[:, :, ::-1])
 
 
 def sosfilt_block(x: Samples, sos: Floats, state: SosState | None) -> tuple[Samples, SosState]:
@@ -307,8 +177,6 @@ def sosfilt_block(x: Samples, sos: Floats, state: SosState | None) -> tuple[Samp
     rings = np.any(state.history[:, 1:] != state.history[:, :-1], axis=(0, 2))
     active = np.flatnonzero(shapes | rings)
     rows = np.concatenate(([0], active + 1))
-    used = np.ascontiguousarray(state.history[:, rows])
-    y = np.empty_like(x, order="C")
-    _render(own(x), np.ascontiguousarray(sos[active]), used, state.position, y)
+    y, used = _filter(x, sos[active], state.history[:, rows], state.position)
     source = np.searchsorted(rows, np.arange(sections + 1), side="right") - 1
     return y, SosState(used[:, source], state.position + x.shape[1])
