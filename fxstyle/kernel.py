@@ -8,13 +8,14 @@ inside a kernel (`prange`, for `per_row`) has to be compiled as well, which take
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy.typing as npt
 import torch
 from numba import njit
 from torch.autograd.function import once_differentiable
+
+from fxstyle.threads import side_by_side
 
 TINY_IN_LOOP = 1e-20
 """Values in a loop below -400 dB become zero, long before they turn into slow denormal numbers."""
@@ -81,14 +82,7 @@ def _on_threads(one: Callable[..., None], pairs: bool = False) -> Callable[..., 
         parts = [slice(i, i + 2) for i in range(0, count, 2)] if pairs else range(count)
         given = [argument for argument in arguments if argument is not None]
         rows = [tuple(argument[part] for argument in given) for part in parts]
-        threads = min(len(rows), torch.get_num_threads())
-        if threads < 2:
-            for row in rows:
-                one(*row)
-            return
-        with ThreadPoolExecutor(threads) as pool:
-            for done in [pool.submit(one, *row) for row in rows]:
-                done.result()
+        side_by_side(lambda row: one(*rows[row]), len(rows))
 
     return all_rows
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import binding, ir  # type: ignore[import-untyped]  # ships no types
+from llvmlite import binding, ir
 from numba import types
 from numba.core import config
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable

@@ -27,7 +27,6 @@ sample.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +35,7 @@ import torch
 from fxstyle.effect import Samples
 from fxstyle.lanes import STREAMS, Floats, from_lanes, to_lanes
 from fxstyle.recurrence_kernels import BLOCK, IDENTITY, STATES, TINY, Streams, run, run_adjoint
+from fxstyle.threads import side_by_side
 
 __all__ = ["BLOCK", "TINY", "Floats", "SosState", "own", "sosfilt", "sosfilt_block"]
 
@@ -62,14 +62,8 @@ def _bundles(x: Samples) -> list[Streams]:
 
 def _on_threads(kernel: Callable[..., None], *arguments: Any) -> None:
     """Call a kernel with the first of each of some sequences, with the second, ..., on torch's threads."""
-    threads = min(len(arguments[0]), torch.get_num_threads())
-    if threads < 2:
-        for one in zip(*arguments, strict=True):
-            kernel(*one)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(kernel, *one) for one in zip(*arguments, strict=True)]:
-            done.result()
+    calls = list(zip(*arguments, strict=True))
+    side_by_side(lambda call: kernel(*calls[call]), len(calls))
 
 
 class _Sosfilt(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""Laws of kind over all effects: linear or not, time-invariant or not, aligned, off, the same at every rate."""
+"""Laws of kind over all effects: linear or not, time-invariant or not, aligned, off, alike at every rate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from scipy.signal import lfilter
 
 from fxstyle import effects
 from fxstyle.chain import Chain, Slot
@@ -61,6 +62,8 @@ class TestKind:
             rng = generator(effect.name, "linear", draw)
             settings = random_settings(effect, rng)
             a, b = 0.5 * rng.standard_normal((2, 2, 12000))
+            # dull against bright: an effect that compares bands treats two sounds of one colour alike
+            b = lfilter([0.1], [1.0, -0.98], b)
             apart = 0.7 * run(effect, a, settings) - 1.3 * run(effect, b, settings)
             together = run(effect, 0.7 * a - 1.3 * b, settings)
             departures.append(level_db(together - apart) - max(level_db(apart), -60.0))
@@ -86,7 +89,7 @@ class TestKind:
 
 class TestAlignment:
     def test_the_output_is_not_late(self, effect: Effect) -> None:
-        """What an effect leaves of its input lies where it was: the correlation peaks within a sample of 0."""
+        """What an effect leaves of its input lies where it was: the correlation peaks at 0 or beside it."""
         x = 0.2 * generator(effect.name, "lag").standard_normal((2, 16384))
         y = run(effect, x, effect.defaults())
         spectrum = (np.fft.rfft(y, 32768) * np.fft.rfft(x, 32768).conj()).sum(axis=0)

@@ -20,12 +20,9 @@ is slow on pieces this small, and stands still where cores are busy, so lanes go
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from threading import Barrier, Lock
 from typing import Any
 
 import numpy as np
@@ -167,46 +164,3 @@ def _torch_type(x: Array) -> torch.dtype:
 @lru_cache(maxsize=32)
 def _hann(size: int, dtype: torch.dtype) -> torch.Tensor:
     return torch.hann_window(size, dtype=dtype)
-
-
-_making = Lock()
-
-
-@lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Return threads in each of which torch uses one thread.
-
-    That number is each thread's own, but the last one set is what any thread begins with that has not yet
-    asked for its own.
-    """
-    ready = Barrier(threads + 1)
-
-    def begin() -> None:
-        torch.set_num_threads(1)
-        torch.get_num_threads()
-        ready.wait()
-
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="fxstyle-frames", initializer=begin)
-    for _ in range(threads):
-        pool.submit(int)
-    ready.wait()
-    torch.set_num_threads(threads)
-    return pool
-
-
-# Threads do not survive a fork.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
-def over_lanes(work: Callable[[int], None], count: int) -> None:
-    """Call work(0) .. work(count - 1), on as many threads as torch has been given."""
-    threads = torch.get_num_threads()
-    if min(threads, count) == 1:
-        for lane in range(count):
-            work(lane)
-        return
-    with _making:
-        pool = _pool(threads)
-    for _ in pool.map(work, range(count)):
-        pass

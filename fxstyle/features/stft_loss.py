@@ -29,8 +29,9 @@ import torch
 from numba import njit
 from torch.autograd.function import once_differentiable
 
-from fxstyle.features.frames import Frames, over_lanes
+from fxstyle.features.frames import Frames
 from fxstyle.features.logarithm import Array, Logs, logs, take_logs
+from fxstyle.threads import side_by_side
 
 RESOLUTIONS = (
     Frames(1024, 120, 600, centred=True),
@@ -144,7 +145,7 @@ def _sum_rows(x: torch.Tensor, resolutions: Sequence[Frames], target: _Target) -
         for i, frames in enumerate(resolutions):
             sums[i, lane] = _compare(lanes[lane], frames, target(i, lane))
 
-    over_lanes(work, len(lanes))
+    side_by_side(work, len(lanes))
     squares, energy, logs = np.moveaxis(sums.reshape(-1, rows, channels, 3).sum(axis=2), -1, 0)
     values = np.array([[channels * frames.count(samples) * frames.bins] for frames in resolutions])
     return _Sums(squares, energy, logs, values.astype(np.float64))
@@ -182,7 +183,7 @@ class _Distance(torch.autograd.Function):
                     _adjoint(spectra, y, epsilon, a, b)
                     frames.lay(first, spectra, dx[lane])
 
-        over_lanes(work, len(lanes))
+        side_by_side(work, len(lanes))
         return torch.from_numpy(dx).reshape(x.shape), None, None
 
 

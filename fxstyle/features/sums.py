@@ -28,9 +28,10 @@ from numba import njit
 from torch.autograd.function import once_differentiable
 
 from fxstyle.features.bands import pooling
-from fxstyle.features.frames import Frames, over_lanes
+from fxstyle.features.frames import Frames
 from fxstyle.features.logarithm import Array, Logs, logs, take_logs
 from fxstyle.features.spectrogram import power_scale, power_spectrogram
+from fxstyle.threads import side_by_side
 
 Indices = tuple[range, int]
 """Bands as `bands.pooling` takes them: their numbers, and how many there are to the octave."""
@@ -295,7 +296,7 @@ class _Sum(torch.autograd.Function):
                 if row < len(powers[i]):
                     _add_up(transforms[i], layer, powers[i][row], means[i][row])
 
-        over_lanes(work, rows)
+        side_by_side(work, rows)
         ctx.save_for_backward(x)
         ctx.transforms = transforms
         ctx.set_materialize_grads(False)
@@ -338,7 +339,7 @@ class _Sum(torch.autograd.Function):
             dmid, dside = dlayers
             _mix_adjoint(samples[row, 0], samples[row, -1], dmid, dside, dsums[row], dx[row, 0], dx[row, 1])
 
-        over_lanes(work, rows)
+        side_by_side(work, rows)
         # of one channel, which was left and right, both gradients are its own
         return torch.from_numpy(dx if channels == 2 else dx.sum(axis=1, keepdims=True)), None, None, None
 
