@@ -16,6 +16,7 @@ JUCE's k = exp(-2 pi 1000 / (rate t)), so the same compressor there is set to pe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,15 +26,70 @@ from fxstyle import dynamics
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
 from fxstyle.recurrence import Floats
-from fxstyle.units import time_constant
 
 if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement, Vector
 
-_THRESHOLD_DB = Param("threshold_db", "dB", -60.0, 0.0, -18.0, help="level above which it turns down")
+PARAMS = (
+    Param("threshold_db", "dB", -60.0, 0.0, -18.0, help="level above which it turns down"),
+    Param("ratio", ":1", 1.0, 20.0, 3.0, "log", "dB in for one dB out above the threshold; 1 is off"),
+    Param("attack_ms", "ms", 0.05, 200.0, 10.0, "log", "time to follow 63 % of a rise"),
+    Param("release_ms", "ms", 5.0, 2000.0, 120.0, "log", "time to follow 63 % of a fall"),
+    Param("knee_db", "dB", 0.0, 18.0, 6.0, help="width of the bend around the threshold; 0 is a corner"),
+    Param("makeup_db", "dB", -12.0, 24.0, 0.0, help="level after compression"),
+    Param("link", "", 0.0, 1.0, 1.0, help="how far the loudest channel turns down all; 0 each its own"),
+    Param.choice("law", dynamics.LAWS, "level", "what attack and release smooth: the level or the gain"),
+    Param(
+        "lookahead_ms",
+        "ms",
+        0.0,
+        20.0,
+        0.0,
+        fitted=False,
+        help="how early it turns down before a sound rises",
+    ),
+    Param(
+        "rms_ms",
+        "ms",
+        0.0,
+        100.0,
+        0.0,
+        fitted=False,
+        help="time over which the level is a mean; 0 is the peak",
+    ),
+    Param(
+        "sidechain_cut_hz",
+        "Hz",
+        0.0,
+        500.0,
+        0.0,
+        fitted=False,
+        help="it listens to what lies above; 0 is off",
+    ),
+    Param(
+        "mix", "", 0.0, 1.0, 1.0, fitted=False, help="share of the compressed sound, the rest as it came in"
+    ),
+)
+KNOBS = tuple(p.name for p in PARAMS)
+_THRESHOLD_DB = PARAMS[0]
+_ANY_RATE = 44100.0
+"""The static curve has no time."""
+
 _START_RATIO_LIMIT = 8.0
 _LEAST_SPREAD_DB = 0.5
 """A steadier reference than this is a test tone; dividing by it would ask for any ratio."""
+
+
+def _settings(rate: float, knob: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    return dynamics.settings(rate, **{name: knob[name] for name in KNOBS})
+
+
+@lru_cache(maxsize=64)
+def _row(rate: float, values: tuple[float, ...]) -> Floats:
+    """Return what the kernels take for one stream, from the knobs in their order."""
+    knob = {name: torch.tensor([v], dtype=torch.float64) for name, v in zip(KNOBS, values, strict=True)}
+    with torch.no_grad():
+        return _settings(rate, knob)[0].numpy()
 
 
 def forward(
@@ -47,25 +103,21 @@ def forward(
     knee_db: torch.Tensor,
     makeup_db: torch.Tensor,
     link: torch.Tensor,
+    law: torch.Tensor,
+    lookahead_ms: torch.Tensor,
+    rms_ms: torch.Tensor,
+    sidechain_cut_hz: torch.Tensor,
+    mix: torch.Tensor,
 ) -> torch.Tensor:
-    """Compress each row of (batch, channel, time) by its own settings."""
-    p = dynamics.settings(
-        rate,
-        threshold_db=threshold_db,
-        ratio=ratio,
-        attack_ms=attack_ms,
-        release_ms=release_ms,
-        knee_db=knee_db,
-        makeup_db=makeup_db,
-        link=link,
-    )
-    return dynamics.compress(x, p)
+    """Compress each row of (batch, channel, time) by its own settings, aligned with the input."""
+    given = locals()  # read before anything else is bound: the arguments by name
+    return dynamics.compress(x, _settings(rate, given))
 
 
 def render(
     x: Samples,
     rate: float,
-    state: Floats | None,
+    state: dynamics.DynamicsState | None,
     *,
     threshold_db: float,
     ratio: float,
@@ -74,19 +126,24 @@ def render(
     knee_db: float,
     makeup_db: float,
     link: float,
-) -> tuple[Samples, Floats]:
-    """Compress a block (channel, time); the state is the smoothed level of each channel."""
-    attack, release = time_constant(attack_ms, rate), time_constant(release_ms, rate)
-    p = np.array((threshold_db, 1.0 / ratio - 1.0, knee_db, makeup_db, link, attack, release))
-    return dynamics.compress_block(x, p, state)
+    law: float,
+    lookahead_ms: float,
+    rms_ms: float,
+    sidechain_cut_hz: float,
+    mix: float,
+) -> tuple[Samples, dynamics.DynamicsState]:
+    """Compress a block (channel, time); the output is late by the look-ahead."""
+    given = locals()  # read before anything else is bound: the arguments by name
+    return dynamics.compress_block(x, _row(rate, tuple(given[name] for name in KNOBS)), state)
 
 
 def gain_db(level_db: Vector, settings: Mapping[str, float]) -> Vector:
-    """Static curve: gain in dB, make-up included, at each steady peak level in dB."""
-    level = np.ascontiguousarray(level_db, dtype=np.float64)
-    slope = 1.0 / settings["ratio"] - 1.0
-    p = np.array((settings["threshold_db"], slope, settings["knee_db"], settings["makeup_db"], 0.0, 0.0, 0.0))
-    return dynamics.static_curve(level, p)
+    """Static curve: gain in dB, make-up and mix included, at each steady level in dB.
+
+    The level is the detector's: the peak, or the root of the mean square, of what the low cut leaves.
+    """
+    level = np.asarray(level_db, dtype=np.float64)
+    return dynamics.static_curve(level, _row(_ANY_RATE, tuple(settings[name] for name in KNOBS)))
 
 
 def start(source: Measurement, reference: Measurement) -> dict[str, float]:
@@ -107,19 +164,12 @@ def start(source: Measurement, reference: Measurement) -> dict[str, float]:
 
 EFFECT = Effect(
     name="compressor",
-    summary="Compressor with attack, release, soft knee and stereo link",
-    params=(
-        _THRESHOLD_DB,
-        Param("ratio", ":1", 1.0, 20.0, 3.0, "log", "dB in for one dB out above the threshold; 1 is off"),
-        Param("attack_ms", "ms", 0.05, 200.0, 10.0, "log", "time to follow 63 % of a rise"),
-        Param("release_ms", "ms", 5.0, 2000.0, 120.0, "log", "time to follow 63 % of a fall"),
-        Param("knee_db", "dB", 0.0, 18.0, 6.0, help="width of the bend around the threshold; 0 is a corner"),
-        Param("makeup_db", "dB", -12.0, 24.0, 0.0, help="level after compression"),
-        Param("link", "", 0.0, 1.0, 1.0, help="how far the loudest channel turns down all; 0 each its own"),
-    ),
+    summary="Compressor with soft knee, stereo link, look-ahead, RMS, side-chain low cut and parallel mix",
+    params=PARAMS,
     forward=forward,
     render=render,
-    # Both forms run the same kernel in float64.
+    # Both forms run the same kernel; its recursions are in float64.
     tolerance_db=-120.0,
+    latency=lambda rate, settings: dynamics.latency(rate, settings["lookahead_ms"]),
     start=start,
 )

@@ -15,10 +15,9 @@ not used up, the law is juce::dsp::NoiseGate's, which is pedalboard's: there DET
 release are PEDALBOARD_TIME_RATIO times ours (fxstyle.units.time_constant; JUCE: exp(-2 pi 1000/(rate t))).
 
 Hold. A counter that keeps the gate open has no derivative. The largest energy of the last `hold` samples
-keeps it open as long, and has one: by the energy at the maximum (the latest of equals), and by the hold,
-since w is continuous and piecewise linear in L + f (from the right at whole numbers). The maximum over
-blocks of L + 1 samples (what is left of the last block, what has come of this one) is van Herk's (1992)
-and Gil & Werman's (1993).
+(fxstyle.hold) keeps it open as long, and has one: by the energy at the maximum (the latest of equals), and by
+the hold, since w is continuous and piecewise linear in L + f (from the right at whole numbers). v and e are
+fxstyle.follow's, v with an attack of no time. Blocks that are open or shut throughout need no logarithm.
 
 Hysteresis is left out: with two thresholds the gain depends on which was crossed last, so it jumps where
 a crossing appears or vanishes, and has no subgradient there. Detector, hold and release stop chatter.
@@ -38,13 +37,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit
 
+from fxstyle.detector import link_adjoint
 from fxstyle.effect import Effect, Samples
-from fxstyle.kernel import per_row
-from fxstyle.levels import DB_PER_NEPER, hold_adjoint, rectify, rectify_adjoint
+from fxstyle.follow import PAST, follow, follow_adjoint
+from fxstyle.hold import held, rest_of_hold
+from fxstyle.kernel import each_row
+from fxstyle.levels import DB_PER_NEPER, amplitudes, decibels, hold_adjoint, rectify
 from fxstyle.param import Param
-from fxstyle.recurrence import BLOCK, TINY, Floats, own
+from fxstyle.recurrence import BLOCK, Floats, own
 from fxstyle.units import PEDALBOARD_TIME_RATIO, ms_to_samples, time_constant
 
 DETECTOR_MS = 50.0 / PEDALBOARD_TIME_RATIO
@@ -55,75 +57,20 @@ faster than 0.55 dB/ms, whatever its release."""
 # Columns of the settings as the kernels take them; hold in samples.
 _THRESHOLD, _SLOPE, _RANGE, _KNEE, _LINK, _ATTACK, _RELEASE, _HOLD = range(8)
 
-# Columns of a channel's memory: energy v, level e, largest v of this block of L + 1 samples.
-_ENERGY, _LEVEL, _MOST = range(3)
+# Rows of what the detector makes: the level's square, the energy v, the held level u = sqrt w, the level e.
+_POWER, _ENERGY, _HELD, _LEVEL, _ROWS = range(5)
 
 
 class GateState(NamedTuple):
     """What the gate remembers.
 
-    memory: (channel, 3). window: (channel, 2, L + 2) the last energies by position in the block of L + 1
-    samples, and the suffix maxima of the last block, whose last entry is the maximum of nothing.
-    position: samples of this block so far.
+    past: (4, channel, PAST) the last samples of what the detector makes. window: (channel, 2, L + 2), see
+    fxstyle.hold. position: samples of its block so far.
     """
 
-    memory: Floats
+    past: Floats
     window: Floats
     position: int
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _detect(
-    a: Floats, p: Floats, decay: float, memory: Floats, window: Floats, position: int, size: int,
-    v: Floats, u: Floats, e: Floats,
-) -> None:  # fmt: skip
-    """Fill v, u = sqrt w and e from a; move `memory` (3,) and `window` (2, L + 2) on.
-
-    All in one loop, so that the latencies of the recursions hide behind each other.
-    """
-    attack, release, hold = p[_ATTACK], p[_RELEASE], p[_HOLD]
-    count = int(hold) + 1
-    share = hold - int(hold)
-    past, left = window[0], window[1]
-    energy, level, most = memory[_ENERGY], memory[_LEVEL], memory[_MOST]
-    for n in range(size):
-        now = a[n] * a[n]
-        fallen = decay * energy + (1.0 - decay) * now
-        energy = fallen if fallen > now else now
-        v[n] = energy
-        wide = energy
-        if hold > 0.0:
-            oldest = past[position]  # v[n-L-1]
-            past[position] = energy
-            most = energy if energy > most else most
-            held = left[position + 1]
-            held = held if held > most else most
-            wide = held + share * ((oldest if oldest > held else held) - held)
-            position += 1
-            if position == count:
-                for i in range(count - 1, -1, -1):
-                    left[i] = past[i] if past[i] > left[i + 1] else left[i + 1]
-                most, position = 0.0, 0
-        value = math.sqrt(wide)
-        u[n] = value
-        rising = attack * level + (1.0 - attack) * value
-        falling = release * level + (1.0 - release) * value
-        # Both lie between the old level and the new: of the two the larger, or the smaller, is right.
-        if attack <= release:
-            level = rising if rising > falling else falling
-        else:
-            level = rising if rising < falling else falling
-        e[n] = level
-    memory[_ENERGY], memory[_LEVEL], memory[_MOST] = energy, level, most
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _bend(d: float, knee: float) -> tuple[float, float]:
-    """h(d) and h'(d)."""
-    if d > 0.5 * knee or knee == 0.0:
-        return d, 1.0
-    within = d + 0.5 * knee  # not below 0 wherever this is called, but for rounding
-    return 0.5 * within * within / knee, within / knee
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -143,128 +90,196 @@ def _limits(p: Floats) -> tuple[float, float, float]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _gain(e: Floats, gain: Floats, p: Floats, size: int) -> None:
-    """Fill `gain`, a factor, from the level e."""
-    threshold, slope, knee = p[_THRESHOLD], p[_SLOPE], p[_KNEE]
-    open_at, shut_at, shut = _limits(p)
-    for n in range(size):
-        if e[n] >= open_at:
-            gain[n] = 1.0
-        elif e[n] <= shut_at:
-            gain[n] = shut
+def _detect(
+    x: Samples,
+    begin: int,
+    first: int,
+    p: Floats,
+    decay: float,
+    made: Floats,
+    window: Floats,
+    position: int,
+    size: int,
+) -> int:
+    """Fill `made` (4, lane, PAST + time + PAST) from x[:, begin:], move `window` on, return the position.
+
+    first: the channel of the first lane.
+    """
+    lanes = made.shape[1]
+    power, energy, level = made[_POWER], made[_ENERGY], made[_HELD]
+    for c in range(lanes):
+        a = power[c, PAST:]
+        rectify(x, begin, p[_LINK], first + c, a, size)
+        for n in range(size):
+            a[n] = a[n] * a[n]
+    follow(power, energy, 0.0, decay, size)
+    moved = position
+    for c in range(lanes):
+        v, u = energy[c, PAST:], level[c, PAST:]
+        if p[_HOLD] > 0.0:
+            moved = held(v, p[_HOLD], window[c], position, u, size)
+            for n in range(size):
+                u[n] = math.sqrt(u[n])
         else:
-            h, _ = _bend(threshold - DB_PER_NEPER * math.log(e[n]), knee)
-            gain[n] = math.exp(-slope * h / DB_PER_NEPER)
+            for n in range(size):
+                u[n] = math.sqrt(v[n])
+    follow(level, made[_LEVEL], p[_ATTACK], p[_RELEASE], size)
+    return moved
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run(
-    x: Samples, p: Floats, decay: float, memory: Floats, window: Floats, position: int, y: Samples
-) -> int:
-    """Gate (channel, time) into `y`; move `memory` and `window` on, and return the new position.
+def _depth(level: Floats, depth: Floats, p: Floats, size: int) -> None:
+    """Fill `depth`, in dB and before the range ends it, from `level` in dB."""
+    threshold, slope, knee = p[_THRESHOLD], p[_SLOPE], p[_KNEE]
+    half = 0.5 * knee
+    inverse = 0.5 / knee if knee > 0.0 else 0.0
+    for n in range(size):
+        d = threshold - level[n]
+        above = d - half if d > half else 0.0
+        within = d + half if d + half > 0.0 else 0.0
+        within = within if within < knee else knee
+        depth[n] = slope * (within * within * inverse + above)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gain(
+    e: Floats, gain: Floats, room: Floats, p: Floats, limits: tuple[float, float, float], size: int
+) -> None:
+    """Fill `gain`, a factor, from the level e; room (2, size): scratch."""
+    open_at, shut_at, shut = limits
+    not_open = not_shut = False
+    for n in range(size):
+        not_open |= e[n] < open_at
+        not_shut |= e[n] > shut_at
+    if not not_open or not not_shut:
+        # The whole block is open, or shut: as below, sample by sample.
+        for n in range(size):
+            gain[n] = shut if not_open else 1.0
+        return
+    level, scratch = room[0], room[1]
+    decibels(e, level, scratch, size)
+    _depth(level, gain, p, size)
+    for n in range(size):
+        level[n] = -gain[n]
+    amplitudes(level, gain, scratch, size)
+    for n in range(size):
+        factor = gain[n] if e[n] > shut_at else shut
+        gain[n] = factor if e[n] < open_at else 1.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run(x: Samples, p: Floats, decay: float, past: Floats, window: Floats, position: int, y: Samples) -> int:
+    """Gate (channel, time) into `y`; move `past` and `window` on, and return the new position.
 
     With link 1 all channels have one and the same gain, and only the first channel's memory moves on.
     """
     channels, length = x.shape
     lanes = 1 if p[_LINK] == 1.0 else channels
-    a, v, u, e = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    limits = _limits(p)
+    made, gain, room = np.zeros((_ROWS, lanes, BLOCK + 2 * PAST)), np.empty(BLOCK), np.empty((2, BLOCK))
+    for i in range(_ROWS):
+        for c in range(lanes):
+            for n in range(PAST):
+                made[i, c, n] = past[i, c, n]
     for begin in range(0, length, BLOCK):
         size = min(BLOCK, length - begin)
+        position = _detect(x, begin, 0, p, decay, made, window, position, size)
         for c in range(channels):
             if c < lanes:
-                rectify(x, begin, p[_LINK], c, a, size)
-                _detect(a, p, decay, memory[c], window[c], position, size, v, u, e)
-                _gain(e, u, p, size)
+                _gain(made[_LEVEL, c, PAST:], gain, room, p, limits, size)
+            source, out = x[c, begin:], y[c, begin:]
             for n in range(size):
-                y[c, begin + n] = u[n] * x[c, begin + n]
-        position = (position + size) % (int(p[_HOLD]) + 1)
+                out[n] = gain[n] * source[n]
+        for i in range(_ROWS):
+            for c in range(lanes):
+                for n in range(PAST):
+                    made[i, c, n] = made[i, c, size + n]
+    for i in range(_ROWS):
+        for c in range(lanes):
+            for n in range(PAST):
+                past[i, c, n] = made[i, c, n]
     return position
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rest(channels: int, hold: float) -> tuple[Floats, Floats]:
-    """Memory and window of a stream that was silent so far."""
-    return np.zeros((channels, 3)), np.zeros((channels, 2, int(hold) + 2))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _gain_adjoint(g: Floats, e: Floats, p: Floats, dp: Floats) -> None:
+# Reassociation lets the sums run in SIMD lanes; nothing here tests for NaN.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+def _gain_adjoint(
+    g: Floats, e: Floats, level: Floats, p: Floats, limits: tuple[float, float, float], dp: Floats, size: int
+) -> None:
     """Turn g, the gradient of the gain in dB, in place into that of e, and add to dp."""
+    open_at, shut_at, _ = limits
     threshold, slope, knee = p[_THRESHOLD], p[_SLOPE], p[_KNEE]
-    open_at, shut_at, _ = _limits(p)
-    for n in range(g.shape[0]):
-        depth, g[n] = -g[n], 0.0
-        if e[n] >= open_at:
-            continue
-        if e[n] <= shut_at:
-            dp[_RANGE] += depth
-            continue
-        h, ramp = _bend(threshold - DB_PER_NEPER * math.log(e[n]), knee)
-        dp[_SLOPE] += depth * h
-        dp[_THRESHOLD] += depth * slope * ramp
+    half = 0.5 * knee
+    inverse = 1.0 / knee if knee > 0.0 else 0.0
+    by_slope = by_threshold = by_knee = by_range = 0.0
+    for n in range(size):
+        d = threshold - level[n]
+        beyond = d > half or knee == 0.0
+        ramp = 1.0 if beyond else (d + half) * inverse
+        h = d if beyond else 0.5 * knee * ramp * ramp
+        down = -g[n] if e[n] < open_at else 0.0
+        by_range += down if e[n] <= shut_at else 0.0
+        down = down if e[n] > shut_at else 0.0
+        by_slope += down * h
+        by_threshold += down * slope * ramp
         # dh/dW = u/(2W) - u^2/(2W^2) within the knee, where u/W is the ramp; 0 beyond
-        dp[_KNEE] += depth * slope * 0.5 * ramp * (1.0 - ramp)
-        g[n] = -depth * slope * ramp * DB_PER_NEPER / e[n]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _smooth_adjoint(g: Floats, u: Floats, e: Floats, p: Floats, dp: Floats) -> None:
-    """Turn g in place from the gradient of e into that of w = u^2, and add to dp."""
-    carry = 0.0
-    for n in range(g.shape[0] - 1, -1, -1):
-        total = g[n] + carry
-        before = e[n - 1] if n > 0 else 0.0
-        column = _ATTACK if u[n] > before else _RELEASE
-        dp[column] += total * (before - u[n])
-        carry = p[column] * total
-        g[n] = (total - carry) * 0.5 / u[n]
-        carry = carry if abs(carry) >= TINY else 0.0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _energy_adjoint(g: Floats, a: Floats, v: Floats, decay: float) -> None:
-    """Turn g in place from the gradient of v into that of a."""
-    carry = 0.0
-    for n in range(g.shape[0] - 1, -1, -1):
-        total = g[n] + carry
-        carry = decay * total if n > 0 and v[n - 1] > a[n] * a[n] else 0.0
-        g[n] = 2.0 * a[n] * (total - carry)
-        carry = carry if abs(carry) >= TINY else 0.0
+        by_knee += down * slope * 0.5 * ramp * (1.0 - ramp)
+        g[n] = -down * slope * ramp * DB_PER_NEPER / e[n]
+    dp[_SLOPE] += by_slope
+    dp[_THRESHOLD] += by_threshold
+    dp[_KNEE] += by_knee
+    dp[_RANGE] += by_range
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_adjoint(dy: Samples, x: Samples, p: Floats, decay: float, dx: Samples, dp: Floats) -> None:
     """Fill dx like x and add to dp (8,) from dy, all (channel, time)."""
-    channels, size = x.shape
-    a, v, u, e, g = np.empty(size), np.empty(size), np.empty(size), np.empty(size), np.empty(size)
-    da = np.empty((channels, size))
+    channels, length = x.shape
+    limits = _limits(p)
+    made, carry = np.zeros((_ROWS, 1, length + 2 * PAST)), np.zeros(1)
+    power, energy, held_level, level = made[_POWER], made[_ENERGY], made[_HELD], made[_LEVEL]
+    gain, room, g, k = np.empty(BLOCK), np.empty((2, BLOCK)), np.empty((1, length)), np.empty((1, length))
+    da = np.empty((channels, length))
     for c in range(channels):
-        memory, window = _rest(1, p[_HOLD])
-        rectify(x, 0, p[_LINK], c, a, size)
-        _detect(a, p, decay, memory[0], window[0], 0, size, v, u, e)
-        _gain(e, g, p, size)
-        for n in range(size):
-            scaled = g[n] * dy[c, n]
-            dx[c, n] = scaled
-            g[n] = scaled * x[c, n] / DB_PER_NEPER
-        _gain_adjoint(g, e, p, dp)
-        _smooth_adjoint(g, u, e, p, dp)
-        dp[_HOLD] += hold_adjoint(g, v, p[_HOLD], da[c])
-        _energy_adjoint(da[c], a, v, decay)
-    dp[_LINK] += rectify_adjoint(da, x, p[_LINK], dx)
+        if c == 0 or p[_LINK] != 1.0:
+            _detect(x, 0, c, p, decay, made, rest_of_hold(1, p[_HOLD]), 0, length)
+        for begin in range(0, length, BLOCK):
+            size = min(BLOCK, length - begin)
+            e, source, dsource = level[0, PAST + begin :], x[c, begin:], dx[c, begin:]
+            toward, dgain = dy[c, begin:], g[0, begin:]
+            _gain(e, gain, room, p, limits, size)
+            for n in range(size):
+                scaled = gain[n] * toward[n]
+                dsource[n] = scaled
+                dgain[n] = scaled * source[n] * (1.0 / DB_PER_NEPER)
+            decibels(e, gain, room[0], size)
+            _gain_adjoint(dgain, e, gain, p, limits, dp, size)
+        carry[0] = 0.0
+        rising, falling = follow_adjoint(g, held_level, level, p[_ATTACK], p[_RELEASE], carry, k, length)
+        dp[_ATTACK] += rising
+        dp[_RELEASE] += falling
+        for n in range(length):
+            g[0, n] *= 0.5 / held_level[0, PAST + n]
+        dp[_HOLD] += hold_adjoint(g[0], energy[0, PAST : PAST + length], p[_HOLD], da[c])
+        carry[0] = 0.0
+        follow_adjoint(da[c : c + 1], power, energy, 0.0, decay, carry, k, length)
+        for n in range(length):
+            da[c, n] *= 2.0 * math.sqrt(power[0, PAST + n])
+    dp[_LINK] += link_adjoint(da, x, 0, p[_LINK], np.empty((3, length)), length)
+    for c in range(channels):
+        source, slope, out = x[c], da[c], dx[c]
+        for n in range(length):
+            out[n] += slope[n] if source[n] > 0.0 else (-slope[n] if source[n] < 0.0 else 0.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _forward(x: Samples, p: Floats, decay: float, y: Samples) -> None:
-    for row in prange(x.shape[0]):
-        memory, window = _rest(x.shape[1], p[row, _HOLD])
-        _run(x[row], p[row], decay, memory, window, 0, y[row])
+def _forward_row(x: Samples, p: Floats, decay: float, y: Samples) -> None:
+    state = _at_rest(x.shape[0], p[_HOLD])
+    _run(x, p, decay, *state, y)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _backward(dy: Samples, x: Samples, p: Floats, decay: float, dx: Samples, dp: Floats) -> None:
-    for row in prange(x.shape[0]):
-        _run_adjoint(dy[row], x[row], p[row], decay, dx[row], dp[row])
+def _at_rest(channels: int, hold: float) -> GateState:
+    """Return the state of a stream that was silent so far."""
+    return GateState(np.zeros((_ROWS, channels, PAST)), rest_of_hold(channels, hold), 0)
 
 
 def forward(
@@ -286,7 +301,8 @@ def forward(
     hold = ms_to_samples(hold_ms.double(), rate)
     columns = (threshold_db, ratio.double() - 1.0, range_db, knee_db, link, attack, release, hold)
     settings = torch.stack([column.double() for column in columns], dim=1)
-    return per_row(x, settings, time_constant(DETECTOR_MS, rate), _forward, _backward)
+    decays = [time_constant(DETECTOR_MS, rate)] * x.shape[0]
+    return each_row(x, settings, decays, _forward_row, _run_adjoint)
 
 
 def render(
@@ -307,19 +323,18 @@ def render(
     attack, release = time_constant(attack_ms, rate), time_constant(release_ms, rate)
     hold = ms_to_samples(hold_ms, rate)
     p = np.array((threshold_db, ratio - 1.0, range_db, knee_db, link, attack, release, hold))
-    memory, window = _rest(x.shape[0], hold)
-    position = 0
+    past, window, position = _at_rest(x.shape[0], hold)
     if state is not None:
-        memory = state.memory.copy()
+        past = state.past.copy()
         if state.window.shape == window.shape:
             window, position = state.window.copy(), state.position
         else:
-            memory[:, _MOST] = memory[:, _ENERGY]
+            window[:, 0, -1] = past[_ENERGY, :, -1]
     y = np.empty_like(x, order="C")
-    position = _run(own(x), p, time_constant(DETECTOR_MS, rate), memory, window, position, y)
+    position = _run(own(x), p, time_constant(DETECTOR_MS, rate), past, window, position, y)
     if link == 1.0:
-        memory[1:], window[1:] = memory[:1], window[:1]
-    return y, GateState(memory, window, position)
+        past[:, 1:], window[1:] = past[:, :1], window[:1]
+    return y, GateState(past, window, position)
 
 
 EFFECT = Effect(
@@ -339,4 +354,8 @@ EFFECT = Effect(
     render=render,
     # Both forms run the same kernel in float64.
     tolerance_db=-120.0,
+    hosts={
+        "pedalboard.NoiseGate": "hold_ms, knee_db and link 0, range_db out of reach, the same threshold and"
+        " ratio, times 2 pi as long; its detector rounds to float32: null -83 to -127 dB"
+    },
 )

@@ -20,8 +20,8 @@ difference D in dB, by 0.115 per dB at first, but stays below 1: after silence D
 else (to the bit for powers of two; down to TINY, -600 dB, below which all is silence). A steady tone has
 f = q = r and is left alone: h is constant for a tone above 50 Hz, because it spans half a period.
 
-Maxima as of van Herk (1992) and Gil & Werman (1993), over blocks of L + 1 samples: what is left of the
-last block, what has come of this one. A maximum's derivative belongs to the latest of equals.
+The held maximum is fxstyle.hold's, the three envelopes are fxstyle.follow's: q is that of a fall in no time,
+r of a rise in no time. A maximum's derivative belongs to the latest of equals.
 
 Adjoint, with a bar for the derivative and lambda, mu, nu those of f, q, r:
 
@@ -39,13 +39,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit
 
+from fxstyle.detector import link_adjoint
 from fxstyle.effect import Effect, Samples
-from fxstyle.kernel import per_row
-from fxstyle.levels import DB_PER_NEPER, amplitudes, hold_adjoint, rectify, rectify_adjoint
+from fxstyle.follow import PAST, follow, follow_adjoint
+from fxstyle.hold import held, rest_of_hold
+from fxstyle.kernel import each_row
+from fxstyle.levels import DB_PER_NEPER, amplitudes, hold_adjoint, rectify
 from fxstyle.param import Param
-from fxstyle.recurrence import BLOCK, TINY, Floats, own
+from fxstyle.recurrence import BLOCK, Floats, own
 from fxstyle.units import ms_to_samples, time_constant
 
 HOLD_MS = 10.0
@@ -61,159 +64,158 @@ FAST_FALL_MS = 10.0
 # Columns of the settings as the kernels take them; the last two are of FAST_RISE_MS and FAST_FALL_MS.
 _ATTACK_DB, _SUSTAIN_DB, _ATTACK, _RELEASE, _LINK, _OUTPUT, _RISE, _FALL = range(8)
 
-# Columns of a channel's memory: f, q, r, and the largest a of this block of L + 1 samples.
-_FAST, _SLOW, _LONG, _MOST = range(4)
+# Rows of what the detector makes: h, f, q, r.
+_HELD, _FAST, _SLOW, _LONG, _ROWS = range(5)
 
 
 class TransientState(NamedTuple):
     """What the shaper remembers.
 
-    memory: (channel, 4). window: (channel, 2, L + 2) the last a by position in the block of L + 1 samples,
-    and the suffix maxima of the last block, whose last entry is the maximum of nothing.
-    position: samples of this block so far.
+    past: (4, channel, PAST) the last samples of h, f, q, r. window: (channel, 2, L + 2), see fxstyle.hold.
+    position: samples of its block so far.
     """
 
-    memory: Floats
+    past: Floats
     window: Floats
     position: int
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _follow(
-    a: Floats, p: Floats, memory: Floats, window: Floats, position: int, size: int,
-    h: Floats, f: Floats, q: Floats, r: Floats,
-) -> None:  # fmt: skip
-    """Fill h, f, q and r from a; move `memory` (4,) and `window` (2, L + 2) on.
+def _detect(
+    x: Samples, begin: int, first: int, p: Floats, made: Floats, window: Floats, position: int, a: Floats,
+    size: int,
+) -> int:  # fmt: skip
+    """Fill `made` (4, lane, PAST + time + PAST) from x[:, begin:], move `window` on, return the position.
 
-    All in one loop, so that the latencies of the recursions hide behind each other.
+    first: the channel of the first lane. a (size,) becomes the level of the last lane.
     """
-    rise, fall, attack, release = p[_RISE], p[_FALL], p[_ATTACK], p[_RELEASE]
-    count = window.shape[1] - 1
-    past, left = window[0], window[1]
-    fast, slow, long, most = memory[_FAST], memory[_SLOW], memory[_LONG], memory[_MOST]
-    for n in range(size):
-        past[position] = a[n]
-        most = a[n] if a[n] > most else most
-        held = left[position + 1]
-        held = held if held > most else most
-        h[n] = held
-        # Both lie between the old f and h; rise < fall, so the larger is the right one.
-        rising = rise * fast + (1.0 - rise) * held
-        falling = fall * fast + (1.0 - fall) * held
-        fast = rising if rising > falling else falling
-        f[n] = fast
-        slower = attack * slow + (1.0 - attack) * fast
-        slow = slower if slower < fast else fast
-        q[n] = slow
-        longer = release * long + (1.0 - release) * fast
-        long = longer if longer > fast else fast
-        r[n] = long
-        position += 1
-        if position == count:
-            for i in range(count - 1, -1, -1):
-                left[i] = past[i] if past[i] > left[i + 1] else left[i + 1]
-            most, position = 0.0, 0
-    memory[_FAST], memory[_SLOW], memory[_LONG], memory[_MOST] = fast, slow, long, most
+    moved = position
+    for c in range(made.shape[1]):
+        rectify(x, begin, p[_LINK], first + c, a, size)
+        moved = held(a, float(window.shape[2] - 2), window[c], position, made[_HELD, c, PAST:], size)
+    follow(made[_HELD], made[_FAST], p[_RISE], p[_FALL], size)
+    follow(made[_FAST], made[_SLOW], p[_ATTACK], 0.0, size)
+    follow(made[_FAST], made[_LONG], 0.0, p[_RELEASE], size)
+    return moved
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gain_db(f: Floats, q: Floats, r: Floats, p: Floats, gain: Floats, size: int) -> None:
-    """Fill `gain` in dB."""
+    """Fill `gain` in dB; q is not above f, nor f above r, but for rounding, which is taken off."""
     attack, sustain, output = p[_ATTACK_DB], p[_SUSTAIN_DB], p[_OUTPUT]
     for n in range(size):
-        gain[n] = attack * (1.0 - q[n] / f[n]) + sustain * (1.0 - f[n] / r[n]) + output
+        begun, dying = q[n] / f[n], f[n] / r[n]
+        begun = begun if begun < 1.0 else 1.0
+        dying = dying if dying < 1.0 else 1.0
+        gain[n] = attack * (1.0 - begun) + sustain * (1.0 - dying) + output
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run(x: Samples, p: Floats, memory: Floats, window: Floats, position: int, y: Samples) -> int:
-    """Shape (channel, time) into `y`; move `memory` and `window` on, and return the new position.
+def _run(x: Samples, p: Floats, past: Floats, window: Floats, position: int, y: Samples) -> int:
+    """Shape (channel, time) into `y`; move `past` and `window` on, and return the new position.
 
     With link 1 all channels have one and the same gain, and only the first channel's memory moves on.
     """
     channels, length = x.shape
     lanes = 1 if p[_LINK] == 1.0 else channels
-    a, h, f, q, r = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    made, a = np.zeros((_ROWS, lanes, BLOCK + 2 * PAST)), np.empty(BLOCK)
+    gain_db, scratch = np.empty(BLOCK), np.empty(BLOCK)
+    for i in range(_ROWS):
+        for c in range(lanes):
+            for n in range(PAST):
+                made[i, c, n] = past[i, c, n]
     for begin in range(0, length, BLOCK):
         size = min(BLOCK, length - begin)
+        position = _detect(x, begin, 0, p, made, window, position, a, size)
         for c in range(channels):
             if c < lanes:
-                rectify(x, begin, p[_LINK], c, a, size)
-                _follow(a, p, memory[c], window[c], position, size, h, f, q, r)
-                _gain_db(f, q, r, p, h, size)
-                amplitudes(h, a, f, size)
+                f, q, r = made[_FAST, c, PAST:], made[_SLOW, c, PAST:], made[_LONG, c, PAST:]
+                _gain_db(f, q, r, p, gain_db, size)
+                amplitudes(gain_db, a, scratch, size)
+            source, out = x[c, begin:], y[c, begin:]
             for n in range(size):
-                y[c, begin + n] = a[n] * x[c, begin + n]
-        position = (position + size) % (window.shape[2] - 1)
+                out[n] = a[n] * source[n]
+        for i in range(_ROWS):
+            for c in range(lanes):
+                for n in range(PAST):
+                    made[i, c, n] = made[i, c, size + n]
+    for i in range(_ROWS):
+        for c in range(lanes):
+            for n in range(PAST):
+                past[i, c, n] = made[i, c, n]
     return position
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rest(channels: int, length: int) -> tuple[Floats, Floats]:
-    """Memory and window of a stream that was silent so far."""
-    return np.zeros((channels, 4)), np.zeros((channels, 2, length + 2))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _follow_adjoint(g: Floats, p: Floats, h: Floats, f: Floats, q: Floats, r: Floats, dp: Floats) -> None:
-    """Turn g in place from the gradient of the gain in dB into that of h, and add to dp."""
+# Reassociation lets the sums run in SIMD lanes; nothing here tests for NaN.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+def _gain_adjoint(
+    g: Floats, f: Floats, q: Floats, r: Floats, p: Floats, df: Floats, dq: Floats, dr: Floats, dp: Floats,
+    size: int,
+) -> None:  # fmt: skip
+    """Fill df, dq and dr from g, the gradient of the gain in dB, and add to dp."""
     attack, sustain = p[_ATTACK_DB], p[_SUSTAIN_DB]
-    slow_carry = long_carry = fast_carry = 0.0
-    for n in range(g.shape[0] - 1, -1, -1):
-        before = n - 1
-        fast_before, slow_before, long_before = 0.0, 0.0, 0.0
-        if n > 0:
-            fast_before, slow_before, long_before = f[before], q[before], r[before]
+    by_attack = by_sustain = by_output = 0.0
+    for n in range(size):
         begun, dying = q[n] / f[n], f[n] / r[n]
-        dp[_ATTACK_DB] += g[n] * (1.0 - begun)
-        dp[_SUSTAIN_DB] += g[n] * (1.0 - dying)
-        dp[_OUTPUT] += g[n]
-        slow = slow_carry - attack * g[n] / f[n]
-        long = long_carry + sustain * g[n] * dying / r[n]
-        slow_carry = p[_ATTACK] * slow if slow_before < f[n] else 0.0
-        long_carry = p[_RELEASE] * long if long_before > f[n] else 0.0
-        dp[_ATTACK] += slow * (slow_before - f[n]) if slow_before < f[n] else 0.0
-        dp[_RELEASE] += long * (long_before - f[n]) if long_before > f[n] else 0.0
-        fast = fast_carry + g[n] * (attack * begun / f[n] - sustain / r[n])
-        fast += (slow - slow_carry) + (long - long_carry)
-        fast_carry = (p[_RISE] if h[n] > fast_before else p[_FALL]) * fast
-        g[n] = fast - fast_carry
-        slow_carry = slow_carry if abs(slow_carry) >= TINY else 0.0
-        long_carry = long_carry if abs(long_carry) >= TINY else 0.0
-        fast_carry = fast_carry if abs(fast_carry) >= TINY else 0.0
+        by_attack += g[n] * (1.0 - begun)
+        by_sustain += g[n] * (1.0 - dying)
+        by_output += g[n]
+        dq[n] = -attack * g[n] / f[n]
+        dr[n] = sustain * g[n] * dying / r[n]
+        df[n] = g[n] * (attack * begun / f[n] - sustain / r[n])
+    dp[_ATTACK_DB] += by_attack
+    dp[_SUSTAIN_DB] += by_sustain
+    dp[_OUTPUT] += by_output
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_adjoint(dy: Samples, x: Samples, p: Floats, length: int, dx: Samples, dp: Floats) -> None:
-    """Fill dx like x and add to dp (8,) from dy, all (channel, time)."""
+    """Fill dx like x and add to dp (8,) from dy, all (channel, time); length: L."""
     channels, size = x.shape
-    a, h, f, q, r = np.empty(size), np.empty(size), np.empty(size), np.empty(size), np.empty(size)
-    g, gain, scratch, da = np.empty(size), np.empty(size), np.empty(size), np.empty((channels, size))
+    made, a, k = np.zeros((_ROWS, 1, size + 2 * PAST)), np.empty(size), np.empty((1, size))
+    f, q, r = made[_FAST, 0, PAST:], made[_SLOW, 0, PAST:], made[_LONG, 0, PAST:]
+    df, dq, dr, carry = np.empty((1, size)), np.empty((1, size)), np.empty((1, size)), np.zeros(1)
+    gain_db, gain, scratch = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    da = np.empty((channels, size))
     for c in range(channels):
-        memory, window = _rest(1, length)
-        rectify(x, 0, p[_LINK], c, a, size)
-        _follow(a, p, memory[0], window[0], 0, size, h, f, q, r)
-        _gain_db(f, q, r, p, g, size)
-        amplitudes(g, gain, scratch, size)
+        if c == 0 or p[_LINK] != 1.0:
+            _detect(x, 0, c, p, made, rest_of_hold(1, float(length)), 0, a, size)
+        for begin in range(0, size, BLOCK):
+            part = min(BLOCK, size - begin)
+            fast, slow, long = f[begin:], q[begin:], r[begin:]
+            _gain_db(fast, slow, long, p, gain_db, part)
+            amplitudes(gain_db, gain, scratch, part)
+            source, toward, out = x[c, begin:], dy[c, begin:], dx[c, begin:]
+            for n in range(part):
+                scaled = gain[n] * toward[n]
+                out[n] = scaled
+                gain_db[n] = scaled * source[n] * (1.0 / DB_PER_NEPER)
+            _gain_adjoint(gain_db, fast, slow, long, p, df[0, begin:], dq[0, begin:], dr[0, begin:], dp, part)
+        carry[0] = 0.0
+        by_attack, _ = follow_adjoint(dq, made[_FAST], made[_SLOW], p[_ATTACK], 0.0, carry, k, size)
+        carry[0] = 0.0
+        _, by_release = follow_adjoint(dr, made[_FAST], made[_LONG], 0.0, p[_RELEASE], carry, k, size)
+        dp[_ATTACK] += by_attack
+        dp[_RELEASE] += by_release
         for n in range(size):
-            scaled = gain[n] * dy[c, n]
-            dx[c, n] = scaled
-            g[n] = scaled * x[c, n] / DB_PER_NEPER
-        _follow_adjoint(g, p, h, f, q, r, dp)
-        hold_adjoint(g, a, float(length), da[c])
-    dp[_LINK] += rectify_adjoint(da, x, p[_LINK], dx)
+            df[0, n] += dq[0, n] + dr[0, n]
+        carry[0] = 0.0
+        follow_adjoint(df, made[_HELD], made[_FAST], p[_RISE], p[_FALL], carry, k, size)
+        hold_adjoint(df[0], a, float(length), da[c])
+    dp[_LINK] += link_adjoint(da, x, 0, p[_LINK], np.empty((3, size)), size)
+    for c in range(channels):
+        source, slope, out = x[c], da[c], dx[c]
+        for n in range(size):
+            out[n] += slope[n] if source[n] > 0.0 else (-slope[n] if source[n] < 0.0 else 0.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _forward(x: Samples, p: Floats, length: int, y: Samples) -> None:
-    for row in prange(x.shape[0]):
-        memory, window = _rest(x.shape[1], length)
-        _run(x[row], p[row], memory, window, 0, y[row])
+def _at_rest(channels: int, length: int) -> TransientState:
+    """Return the state of a stream that was silent so far."""
+    return TransientState(np.zeros((_ROWS, channels, PAST)), rest_of_hold(channels, float(length)), 0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _backward(dy: Samples, x: Samples, p: Floats, length: int, dx: Samples, dp: Floats) -> None:
-    for row in prange(x.shape[0]):
-        _run_adjoint(dy[row], x[row], p[row], length, dx[row], dp[row])
+def _forward_row(x: Samples, p: Floats, length: int, y: Samples) -> None:
+    _run(x, p, *_at_rest(x.shape[0], length), y)
 
 
 def _span(rate: float) -> int:
@@ -238,7 +240,7 @@ def forward(
     rise, fall = (torch.full_like(attack, time_constant(ms, rate)) for ms in (FAST_RISE_MS, FAST_FALL_MS))
     columns = (attack_db, sustain_db, attack, release, link, output_db, rise, fall)
     settings = torch.stack([column.double() for column in columns], dim=1)
-    return per_row(x, settings, _span(rate), _forward, _backward)
+    return each_row(x, settings, [_span(rate)] * x.shape[0], _forward_row, _run_adjoint)
 
 
 def render(
@@ -258,15 +260,14 @@ def render(
         time_constant(time_ms, rate) for time_ms in (attack_ms, release_ms, FAST_RISE_MS, FAST_FALL_MS)
     )
     p = np.array((attack_db, sustain_db, attack, release, link, output_db, rise, fall))
-    memory, window = _rest(x.shape[0], _span(rate))
-    position = 0
+    past, window, position = _at_rest(x.shape[0], _span(rate))
     if state is not None:
-        memory, window, position = state.memory.copy(), state.window.copy(), state.position
+        past, window, position = state.past.copy(), state.window.copy(), state.position
     y = np.empty_like(x, order="C")
-    position = _run(own(x), p, memory, window, position, y)
+    position = _run(own(x), p, past, window, position, y)
     if link == 1.0:
-        memory[1:], window[1:] = memory[:1], window[:1]
-    return y, TransientState(memory, window, position)
+        past[:, 1:], window[1:] = past[:, :1], window[:1]
+    return y, TransientState(past, window, position)
 
 
 _SPREAD = 0.12  # 4 dB

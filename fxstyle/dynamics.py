@@ -1,233 +1,310 @@
-"""Dynamics: level detector with attack and release, static curve, gain; and their exact adjoint.
+"""Dynamics: level, attack and release, static curve, look-ahead, make-up, mix; and their exact adjoint.
 
-    a_c[n] = (1 - link) |x_c[n]| + link max_k |x_k[n]|
-    e_c[n] = k e_c[n-1] + (1 - k) a_c[n],   k = k_attack if a_c[n] > e_c[n-1] else k_release
-    G_c[n] = (1/R - 1) h(20 log10 e_c[n] - T) + M                                       (dB)
-    y_c[n] = 10^(G_c[n]/20) x_c[n]
+    d_c[n] = |x_c[n]|, or the root of the mean square of x_c, high-passed           fxstyle.detector
+    a_c[n] = (1 - link) d_c[n] + link max_k d_k[n]
+    r_c[n] = octaves to turn a'_c[n] down                                           fxstyle.curve
+    q_c[n] = 2^-r'_c[n]
+    y_c[n] = (m M q_c[n + L] + 1 - m) x_c[n]                        mix m, make-up M, look-ahead L
 
-    h(d) = 0 below -W/2,   (d + W/2)^2 / (2 W) within the knee,   d above W/2
+Two laws, which differ in what attack and release smooth (fxstyle.follow; below S):
 
-Adjoint, with lambda the gradient of e and k_n the coefficient that was used:
+    level: a' = S(a), r' = r        the level, as juce::dsp::Compressor does
+    gain:  a' = a, r' = S(r)        the gain in dB, after the curve: Giannoulis, Massberg & Reiss, "Digital
+                                    dynamic range compressor design", JAES 60(6), 2012, eq. 16 in fig. 7c
 
-    lambda[n] = k_(n+1) lambda[n+1] + dL/dG (1/R - 1) h'(d) 20 / (ln 10 e[n])
-    dL/da[n] = (1 - k_n) lambda[n],   dL/dk += lambda[n] (e[n-1] - a[n])
+Look-ahead. L = D - f samples with D whole and 0 <= f < 1; between samples q is interpolated linearly, so
 
-The backward pass recomputes e from states kept every BLOCK samples. Both logarithm and power are the
-polynomials of fxstyle.levels (relative error under 2e-11), which run in SIMD lanes where libm's do not.
+    y[n] = (m M ((1 - f) q[n + D] + f q[n + D - 1]) + 1 - m) x[n]
+
+and past its end x is silent. A stream comes out late by D. L has a derivative: from the left at whole
+numbers, and from the right at 0, which takes D = 1 and f = 1 (`settings`).
+
+Adjoint, with a bar for the derivative:
+
+    t[n] = y_bar[n - D] x[n - D],   q_bar[n] = m M ((1 - f) t[n] + f t[n + 1]),   r'_bar = -ln 2 q q_bar
+    L_bar += m M t[n] (q[n] - q[n - 1]),   x_bar[n] += (m M q[n + L] + 1 - m) y_bar[n]
+
+and back through the modules named above. The backward pass recomputes a block at a time from what was
+remembered before it. Recursions are in float64; curve and gain are computed in the sound's own precision.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit
 
+from fxstyle import curve
+from fxstyle.detector import link_adjoint, listen, listen_adjoint
 from fxstyle.effect import Samples
-from fxstyle.levels import DB_PER_NEPER, amplitudes, decibels, rectify
-from fxstyle.recurrence import BLOCK, TINY, Floats, own
-from fxstyle.units import time_constant
+from fxstyle.follow import PAST, follow, follow_adjoint
+from fxstyle.kernel import each_row
+from fxstyle.levels import DB_PER_OCTAVE, rectify
+from fxstyle.recurrence import TINY, Floats, own
+from fxstyle.units import db_to_amplitude, ms_to_samples, time_constant
 
-_KEEP_NOTHING = np.empty((0, 0))
+LAWS = ("level", "gain")
+
+_SHORTEST_MS = 1e-6
+"""A mean over no time: its coefficient is 0 to the bit, and so is that one's derivative, instead of 0/0."""
+
+_BLOCK = 1024
+"""Samples worked on at once: fewer, and the ends of all the short loops cost more than the loops; with more,
+what the backward pass works on leaves the first-level cache."""
+
+_LN_2 = math.log(2.0)
+_KEEP_NOTHING = np.empty((0, 0, 0))
 
 # Columns of the settings as the kernels take them.
-_THRESHOLD, _SLOPE, _KNEE, _MAKEUP, _LINK, _ATTACK, _RELEASE = range(7)
+_THRESHOLD, _SLOPE, _KNEE, _LINK, _ATTACK, _RELEASE, _LAW = range(7)
+_WET, _DRY, _AHEAD, _DELAY, _CUT, _KEEP, _LISTENS = range(7, 14)
+
+# Columns of a channel's memory; the first two are fxstyle.detector's.
+_GAIN, _OF_LAW = 2, 3
+_FOLLOWED = 4  # the last PAST samples of what is followed, and of what follows
+_MEMORY = _FOLLOWED + 2 * PAST
+
+
+class DynamicsState(NamedTuple):
+    """What a stream remembers: memory (channel, 12), and the last D inputs, which are still to be put out."""
+
+    memory: Floats
+    late: Samples
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _block() -> Floats:
-    return np.empty(BLOCK)
+def _constants(p: Floats, typed: Samples) -> None:
+    """Fill `typed` with what fxstyle.curve needs, and m M, 1 - m, f, 1 - f, in the sound's own type."""
+    curve.constants(p[_SLOPE], p[_KNEE], typed)
+    share = p[_DELAY] - p[_AHEAD]
+    mix = typed[curve.CONSTANTS :]
+    mix[0], mix[1], mix[2], mix[3] = p[_WET], p[_DRY], share, 1.0 - share
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _detect(a: Floats, e: Floats, attack: float, release: float, last: float, size: int) -> float:
-    """Fill e[0:size] with the smoothed level and return its last value.
+def _levels(
+    x: Samples, at: int, p: Floats, memory: Floats, u: Floats, s: Floats, t: Floats, d: Samples, a: Floats,
+    size: int,
+) -> None:  # fmt: skip
+    """Fill a with the levels of x[:, at:], silent where x has ended; move `memory` on."""
+    there = min(max(x.shape[1] - at, 0), size)
+    if p[_LISTENS] == 0.0:
+        for c in range(a.shape[0]):
+            rectify(x, at, p[_LINK], c, a[c, PAST:], there)
+            for n in range(PAST + there, PAST + size):
+                a[c, n] = TINY
+        return
+    for c in range(x.shape[0]):
+        part = x[c, at : at + there]
+        for n in range(there):
+            u[c, n] = part[n]
+        for n in range(there, size):
+            u[c, n] = 0.0
+    listen(u, d, s, t, p[_CUT], p[_KEEP], memory, size)
+    for c in range(a.shape[0]):
+        rectify(d, 0, p[_LINK], c, a[c, PAST:], size)
 
-    Without a branch: of both candidates the larger if attack <= release, else the smaller.
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gains(
+    p: Floats, memory: Floats, a: Floats, b: Floats, e: Floats, v: Samples, q: Samples, was: Samples,
+    typed: Samples, size: int,
+) -> None:  # fmt: skip
+    """Fill q with the gain from the levels a, and b, e, v and was on the way; move `memory` on.
+
+    A block that never comes to the knee has no use for a logarithm: nothing is turned down, to the bit.
     """
-    for n in range(size):
-        rising = attack * last + (1.0 - attack) * a[n]
-        falling = release * last + (1.0 - release) * a[n]
-        if attack <= release:
-            last = rising if rising > falling else falling
-        else:
-            last = rising if rising < falling else falling
-        e[n] = last
-    return last
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _curve(level: Floats, gain: Floats, p: Floats, size: int) -> None:
-    """Fill `gain` (dB) from `level` (dB): the static curve and the make-up gain."""
-    threshold, slope, knee, makeup = p[_THRESHOLD], p[_SLOPE], p[_KNEE], p[_MAKEUP]
-    half = 0.5 * knee
-    inverse = 0.5 / knee if knee > 0.0 else 0.0
-    for n in range(size):
-        d = level[n] - threshold
-        above = d - half if d > half else 0.0
-        within = d + half if d + half > 0.0 else 0.0
-        within = within if within < knee else knee
-        gain[n] = slope * (within * within * inverse + above) + makeup
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _run(x: Samples, p: Floats, last: Floats, y: Samples, kept: Floats) -> None:
-    """Compress (channel, time) into `y`; `last` (channel,) moves on, and is kept at every BLOCK.
-
-    `kept` (block, channel) may be empty. With link 1 all channels have one and the same gain.
-    """
-    channels, length = x.shape
-    lanes = 1 if p[_LINK] == 1.0 else channels
-    a, e, gain, scratch = _block(), _block(), _block(), _block()
-    for begin in range(0, length, BLOCK):
-        size = min(BLOCK, length - begin)
-        for c in range(channels):
-            if begin // BLOCK < kept.shape[0]:
-                kept[begin // BLOCK, c] = last[c]
-            if c < lanes:
-                rectify(x, begin, p[_LINK], c, a, size)
-                last[c] = _detect(a, e, p[_ATTACK], p[_RELEASE], last[c], size)
-                decibels(e, a, scratch, size)
-                _curve(a, e, p, size)
-                amplitudes(e, gain, scratch, size)
-            else:
-                last[c] = last[0]
+    law, lanes = int(p[_LAW]), a.shape[0]
+    followed = a if law == 0 else b
+    for c in range(lanes):
+        for i in range(PAST):
+            # Levels mean nothing to a gain: if the law was turned, it begins anew.
+            known = memory[c, _OF_LAW] == law
+            followed[c, i] = memory[c, _FOLLOWED + i] if known else 0.0
+            e[c, i] = memory[c, _FOLLOWED + PAST + i] if known else 0.0
+    if law == 0:
+        follow(a, e, p[_ATTACK], p[_RELEASE], size)
+    acts = curve.over(e if law == 0 else a, PAST, p[_THRESHOLD], p[_KNEE], v, size)
+    if acts:
+        curve.turned_down(v, q, typed, size)
+    else:
+        for c in range(lanes):
             for n in range(size):
-                y[c, begin + n] = gain[n] * x[c, begin + n]
-
-
-# Reassociation lets the four sums run in SIMD lanes; nothing here tests for NaN.
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
-def _curve_adjoint(
-    dgain: Floats, level: Floats, e: Floats, p: Floats, de: Floats, size: int, dp: Floats
-) -> None:
-    """Fill `de` from the gradient `dgain` of the gain in dB, and add to dp."""
-    threshold, slope, knee = p[_THRESHOLD], p[_SLOPE], p[_KNEE]
-    half = 0.5 * knee
-    inverse = 0.5 / knee if knee > 0.0 else 0.0
-    dslope = dthreshold = dknee = dmakeup = 0.0
-    for n in range(size):
-        d = level[n] - threshold
-        above = d - half if d > half else 0.0
-        within = d + half if d + half > 0.0 else 0.0
-        within = within if within < knee else knee
-        ramp = 2.0 * within * inverse
-        steep = slope * dgain[n] * (1.0 if d > half else ramp)
-        dslope += dgain[n] * (within * within * inverse + above)
-        dthreshold -= steep
-        # dh/dW = u/(2W) - u^2/(2W^2), which vanishes on both sides of the knee
-        dknee += dgain[n] * slope * 0.5 * ramp * (1.0 - ramp)
-        dmakeup += dgain[n]
-        de[n] = steep * DB_PER_NEPER / e[n]
-    dp[_SLOPE] += dslope
-    dp[_THRESHOLD] += dthreshold
-    dp[_KNEE] += dknee
-    dp[_MAKEUP] += dmakeup
+                v[c, n], q[c, n] = 0.0, 1 - law  # in octaves or a factor, as below
+    if law == 1:
+        for c in range(lanes):
+            for n in range(size):
+                b[c, PAST + n] = q[c, n] + TINY  # its decay is to end before the denormals
+        follow(b, e, p[_ATTACK], p[_RELEASE], size)
+        for c in range(lanes):
+            for n in range(size):
+                q[c, n] = e[c, PAST + n]
+    if law == 1 or acts:
+        curve.gains(q, size)
+    for c in range(lanes if p[_DELAY] > 0.0 else 0):
+        was[c, 0] = memory[c, _GAIN]
+        for n in range(1, size):
+            was[c, n] = q[c, n - 1]
+    for c in range(memory.shape[0]):
+        lane = min(c, lanes - 1)
+        memory[c, _GAIN], memory[c, _OF_LAW] = q[lane, size - 1], law
+        for i in range(PAST):
+            memory[c, _FOLLOWED + i] = followed[lane, size + i]
+            memory[c, _FOLLOWED + PAST + i] = e[lane, size + i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _detect_adjoint(
-    de: Floats, a: Floats, e: Floats, first: float, p: Floats, carry: float, size: int, dp: Floats
-) -> float:
-    """Turn `de` in place into the gradient of a, add to dp, and return what flows to the block before."""
-    attack, release = p[_ATTACK], p[_RELEASE]
-    dattack = dboth = 0.0
-    for n in range(size - 1, -1, -1):
-        total = de[n] + carry
-        before = e[n - 1] if n > 0 else first
-        rises = a[n] > before
-        k = attack if rises else release
-        moved = total * (before - a[n])
-        dboth += moved
-        dattack += moved if rises else 0.0
-        carry = k * total
-        de[n] = total - carry
-    dp[_ATTACK] += dattack
-    dp[_RELEASE] += dboth - dattack
-    return carry if abs(carry) >= TINY else 0.0
+def _run(x: Samples, p: Floats, memory: Floats, y: Samples, kept: Floats) -> None:
+    """Compress x (channel, time) into y; `memory` (channel, 12) moves on.
+
+    x may begin with the D samples before the first of y, and is silent past its end. `kept` (block, channel,
+    12) takes what was remembered before each block, or is empty. With link 1 all channels have one gain.
+    """
+    channels, length = y.shape
+    lanes, delay = 1 if p[_LINK] == 1.0 else channels, int(p[_DELAY])
+    wide, long, narrow = (channels, _BLOCK + 1), (lanes, PAST + _BLOCK + PAST), (lanes, _BLOCK)
+    u, s, t, d = np.empty(wide), np.empty(wide), np.empty(wide), np.empty(wide, dtype=x.dtype)
+    a, b, e = np.zeros(long), np.zeros(long), np.zeros(long)
+    v, q, was = (
+        np.empty(narrow, dtype=x.dtype),
+        np.empty(narrow, dtype=x.dtype),
+        np.empty(narrow, dtype=x.dtype),
+    )
+    typed = np.empty(curve.CONSTANTS + 4, dtype=x.dtype)
+    _constants(p, typed)
+    mix = typed[curve.CONSTANTS :]
+    wet, dry, old, new = mix[0], mix[1], mix[2], mix[3]
+    first = x.shape[1] - length - delay
+    for begin in range(first, length, _BLOCK):
+        size, block = min(_BLOCK, length - begin), (begin - first) // _BLOCK
+        for c in range(channels if block < kept.shape[0] else 0):
+            for i in range(_MEMORY):
+                kept[block, c, i] = memory[c, i]
+        _levels(x, begin + delay, p, memory, u, s, t, d, a, size)
+        _gains(p, memory, a, b, e, v, q, was, typed, size)
+        for c in range(lanes if delay > 0 else 0):
+            for n in range(size):
+                q[c, n] = new * q[c, n] + old * was[c, n]
+        early = max(-begin, 0)
+        for c in range(channels if early < size else 0):
+            low, high = begin + early, begin + size
+            gain, part, out = q[min(c, lanes - 1), early:size], x[c, low:high], y[c, low:high]
+            for n in range(size - early):
+                out[n] = (wet * gain[n] + dry) * part[n]
 
 
-# Reassociation as in _curve_adjoint.
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
-def _rectify_adjoint(
-    da: Floats, x: Samples, begin: int, p: Floats, dx: Samples, size: int, dp: Floats
-) -> None:
-    """Add to dx and dp from da (channel, time), the gradient of the levels; |x| has slope 0 at 0."""
-    link = p[_LINK]
-    loudest, peak, total = np.zeros(size), np.zeros(size), np.zeros(size)
+# Reassociation lets the sums run in SIMD lanes, in loops that write to no array: see fxstyle.curve.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def _output_adjoint(
+    dy: Samples, x: Samples, begin: int, p: Floats, q: Samples, was: Samples, later: Floats, g: Floats,
+    size: int, dx: Samples, dp: Floats,
+) -> None:  # fmt: skip
+    """Fill g with the gradient of the octaves turned down; add to dx and dp.
+
+    begin: of the block in y. later (channel,): t of the sample after it, moves on.
+    """
+    wet, dry, share = p[_WET], p[_DRY], int(p[_DELAY]) - p[_AHEAD]
+    early = min(max(-begin, 0), size)
+    dwet = ddry = dahead = 0.0
     for c in range(x.shape[0]):
+        lane, low, high = min(c, q.shape[0] - 1), begin + early, begin + size
+        gain, of_gain = q[lane], g[c]
+        slope, part, out = dy[c, low:high], x[c, low:high], dx[c, low:high]
+        if p[_DELAY] == 0.0:
+            for n in range(size):
+                t = float(slope[n]) * part[n]
+                dwet += gain[n] * t
+                ddry += t
+            for n in range(size):
+                out[n] += slope[n] * (wet * gain[n] + dry)
+                of_gain[n] = -_LN_2 * wet * gain[n] * (float(slope[n]) * part[n])
+            continue
+        for n in range(early):
+            of_gain[n] = 0.0
+        t, now, before = of_gain[early:size], gain[early:size], was[lane, early:size]
+        for n in range(size - early):
+            t[n] = float(slope[n]) * part[n]
+        for n in range(size - early):
+            ddry += t[n]
+            dahead += wet * t[n] * (now[n] - before[n])
+        for n in range(size - early):
+            out[n] += slope[n] * (wet * ((1.0 - share) * now[n] + share * before[n]) + dry)
+        following, end = later[c], size - 1
+        later[c] = of_gain[0]
+        for n in range(end):
+            of_gain[n] = gain[n] * ((1.0 - share) * of_gain[n] + share * of_gain[n + 1])
+        of_gain[end] = gain[end] * ((1.0 - share) * of_gain[end] + share * following)
         for n in range(size):
-            level = float(abs(x[c, begin + n]))
-            loudest[n] = c if level > peak[n] else loudest[n]
-            peak[n] = level if level > peak[n] else peak[n]
-            total[n] += da[c, n]
-    dlink = 0.0
-    for c in range(x.shape[0]):
+            dwet += of_gain[n]
         for n in range(size):
-            value = float(x[c, begin + n])
-            slope = (1.0 - link) * da[c, n] + (link * total[n] if loudest[n] == c else 0.0)
-            dx[c, begin + n] += slope if value > 0.0 else (-slope if value < 0.0 else 0.0)
-            dlink += da[c, n] * (peak[n] - abs(value))
-    dp[_LINK] += dlink
+            of_gain[n] *= -_LN_2 * wet
+    dp[_WET] += dwet
+    dp[_DRY] += ddry
+    dp[_AHEAD] += dahead
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_adjoint(dy: Samples, x: Samples, p: Floats, kept: Floats, dx: Samples, dp: Floats) -> None:
-    """Fill dx like x and add to dp (7,) from dy, all (channel, time); `kept` is from `_run`."""
+    """Fill dx like x and add to dp (14,) from dy, all but this (channel, time); `kept` is from `_run`."""
     channels, length = x.shape
-    a, e, level, gain, scratch = _block(), _block(), _block(), _block(), _block()
-    da = np.empty((channels, BLOCK))
-    carry = np.zeros(channels)
-    for begin in range((kept.shape[0] - 1) * BLOCK, -1, -BLOCK):
-        size = min(BLOCK, length - begin)
+    lanes, delay, law = 1 if p[_LINK] == 1.0 else channels, int(p[_DELAY]), int(p[_LAW])
+    wide, long, narrow = (channels, _BLOCK + 1), (lanes, PAST + _BLOCK + PAST), (lanes, _BLOCK)
+    u, s, g, k, d = (
+        np.empty(wide),
+        np.empty(wide),
+        np.empty(wide),
+        np.empty(wide),
+        np.empty(wide, dtype=x.dtype),
+    )
+    a, b, e = np.zeros(long), np.zeros(long), np.zeros(long)
+    v, q, was = (
+        np.empty(narrow, dtype=x.dtype),
+        np.empty(narrow, dtype=x.dtype),
+        np.empty(narrow, dtype=x.dtype),
+    )
+    typed = np.empty(curve.CONSTANTS + 4, dtype=x.dtype)
+    scratch, memory, carry = np.empty((3, _BLOCK)), np.empty((channels, _MEMORY)), np.zeros((4, channels))
+    followed, curved = (a, e) if law == 0 else (b, a)
+    _constants(p, typed)
+    for c in range(channels):
+        for n in range(length):
+            dx[c, n] = 0.0
+    for block in range(kept.shape[0] - 1, -1, -1):
+        at = block * _BLOCK
+        size = min(_BLOCK, length + delay - at)
         for c in range(channels):
-            first = kept[begin // BLOCK, c]
-            rectify(x, begin, p[_LINK], c, a, size)
-            _detect(a, e, p[_ATTACK], p[_RELEASE], first, size)
-            decibels(e, level, scratch, size)
-            _curve(level, gain, p, size)
-            amplitudes(gain, gain, scratch, size)
-            for n in range(size):
-                scaled = gain[n] * dy[c, begin + n]
-                dx[c, begin + n] = scaled
-                gain[n] = scaled * x[c, begin + n] * (1.0 / DB_PER_NEPER)
-            _curve_adjoint(gain, level, e, p, da[c], size, dp)
-            carry[c] = _detect_adjoint(da[c], a, e, first, p, carry[c], size, dp)
-        _rectify_adjoint(da, x, begin, p, dx, size, dp)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _forward(x: Samples, p: Floats, level: Floats, y: Samples, kept: Floats) -> None:
-    for row in prange(x.shape[0]):
-        _run(x[row], p[row], level[row], y[row], kept[row])
-
-
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _backward(dy: Samples, x: Samples, p: Floats, kept: Floats, dx: Samples, dp: Floats) -> None:
-    for row in prange(x.shape[0]):
-        _run_adjoint(dy[row], x[row], p[row], kept[row], dx[row], dp[row])
-
-
-class _Compress(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, settings: torch.Tensor) -> torch.Tensor:
-        samples, p = x.detach().contiguous(), settings.detach().contiguous()
-        batch, channels, length = samples.shape
-        y = torch.empty_like(samples)
-        kept = torch.empty((batch, -(-length // BLOCK), channels), dtype=torch.float64)
-        level = np.zeros((batch, channels))
-        _forward(samples.numpy(), p.numpy(), level, y.numpy(), kept.numpy())
-        ctx.save_for_backward(samples, p, kept)
-        return y
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x, p, kept = ctx.saved_tensors
-        dx, dp = torch.empty_like(x), torch.zeros_like(p)
-        _backward(dy.contiguous().numpy(), x.numpy(), p.numpy(), kept.numpy(), dx.numpy(), dp.numpy())
-        return dx, dp
+            for i in range(_MEMORY):
+                memory[c, i] = kept[block, c, i]
+        _levels(x, at, p, memory, u, s, g, d, a, size)
+        _gains(p, memory, a, b, e, v, q, was, typed, size)
+        _output_adjoint(dy, x, at - delay, p, q, was, carry[3], g, size, dx, dp)
+        for step in range(2):
+            if step == law:
+                found = curve.curve_adjoint(g, v, curved, PAST, p[_SLOPE], p[_KNEE], size)
+                dp[_THRESHOLD] += found[0]
+                dp[_SLOPE] += found[1]
+                dp[_KNEE] += found[2]
+            else:
+                times = follow_adjoint(g, followed, e, p[_ATTACK], p[_RELEASE], carry[2], k, size)
+                dp[_ATTACK] += times[0]
+                dp[_RELEASE] += times[1]
+        if p[_LISTENS] == 0.0:
+            there = min(max(length - at, 0), size)
+            dp[_LINK] += link_adjoint(g, x, at, p[_LINK], scratch, there)
+        else:
+            dp[_LINK] += link_adjoint(g, d, 0, p[_LINK], scratch, size)
+            heard = listen_adjoint(g, u, d, p[_CUT], p[_KEEP], kept[block], carry, s, k, size)
+            dp[_CUT] += heard[0]
+            dp[_KEEP] += heard[1]
+        for c in range(channels):
+            out, part = dx[c, at : at + size], x[c, at : at + size]  # shorter where x has ended
+            for n in range(out.shape[0] if p[_LISTENS] != 0.0 else 0):
+                out[n] += g[c, n]
+            for n in range(out.shape[0] if p[_LISTENS] == 0.0 else 0):
+                out[n] += g[c, n] if part[n] > 0.0 else (-g[c, n] if part[n] < 0.0 else 0.0)
 
 
 def settings(
@@ -240,29 +317,75 @@ def settings(
     knee_db: torch.Tensor,
     makeup_db: torch.Tensor,
     link: torch.Tensor,
+    law: torch.Tensor | None = None,
+    lookahead_ms: torch.Tensor | None = None,
+    rms_ms: torch.Tensor | None = None,
+    sidechain_cut_hz: torch.Tensor | None = None,
+    mix: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return what the kernels take, (batch, 7) in float64, from knobs of shape (batch,)."""
-    attack = time_constant(attack_ms.double(), rate)
-    release = time_constant(release_ms.double(), rate)
-    columns = (threshold_db, 1.0 / ratio.double() - 1.0, knee_db, makeup_db, link, attack, release)
-    return torch.stack([column.double() for column in columns], dim=1)
+    """Return what the kernels take, (batch, 14) in float64, from knobs of shape (batch,), differentiably.
+
+    law: the number of one of LAWS. What is not given is off: the peak's level, nothing but compressed.
+    """
+    off = torch.zeros_like(threshold_db, dtype=torch.float64)
+    wet = off + 1.0 if mix is None else mix.double()
+    ahead = off if lookahead_ms is None else ms_to_samples(lookahead_ms.double(), rate)
+    cut = off if sidechain_cut_hz is None else torch.tan(math.pi / rate * sidechain_cut_hz.double())
+    mean_ms = off if rms_ms is None else rms_ms.double()
+    # Where these are 0 they have derivatives, which a row without them would not compute.
+    wants_ahead = lookahead_ms is not None and lookahead_ms.requires_grad
+    wants_cut = sidechain_cut_hz is not None and sidechain_cut_hz.requires_grad
+    columns = {
+        _THRESHOLD: threshold_db.double() / DB_PER_OCTAVE,
+        _SLOPE: 1.0 - 1.0 / ratio.double(),
+        _KNEE: knee_db.double() / DB_PER_OCTAVE,
+        _LINK: link.double(),
+        _ATTACK: time_constant(attack_ms.double(), rate),
+        _RELEASE: time_constant(release_ms.double(), rate),
+        _LAW: off if law is None else law.detach().double(),
+        _WET: wet * db_to_amplitude(makeup_db.double()),
+        _DRY: 1.0 - wet,
+        _AHEAD: ahead,
+        _DELAY: ahead.detach().ceil().clamp_min(1.0 if wants_ahead else 0.0),
+        _CUT: cut / (1.0 + cut),
+        _KEEP: time_constant(mean_ms.clamp_min(_SHORTEST_MS), rate),
+        _LISTENS: ((cut.detach() > 0.0) | (mean_ms.detach() > 0.0) | wants_cut).double(),
+    }
+    return torch.stack([columns[i] for i in range(len(columns))], dim=1)
+
+
+def latency(rate: float, lookahead_ms: float) -> int:
+    """Samples by which `compress_block` is late."""
+    return math.ceil(ms_to_samples(lookahead_ms, rate))
+
+
+def _run_row(x: Samples, p: Floats, kept: Floats, y: Samples) -> None:
+    _run(x, p, np.zeros((x.shape[0], _MEMORY)), y, kept)
 
 
 def compress(x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
-    """Compress each row of x (batch, channel, time) by its own `settings` p (batch, 7), differentiably."""
-    return _Compress.apply(x, p)  # type: ignore[no-any-return, no-untyped-call]
+    """Compress each row of x (batch, channel, time) by its own row of `settings`, differentiably, aligned."""
+    _, channels, length = x.shape
+    delays = p.detach()[:, _DELAY].tolist()
+    kept = [np.empty((-(-(length + int(delay)) // _BLOCK), channels, _MEMORY)) for delay in delays]
+    return each_row(x, p, kept, _run_row, _run_adjoint)
 
 
-def compress_block(x: Samples, p: Floats, level: Floats | None) -> tuple[Samples, Floats]:
-    """Compress a block (channel, time) by settings p (7,); the state is each channel's smoothed level."""
-    level = np.zeros(x.shape[0]) if level is None else level.copy()
+def compress_block(x: Samples, p: Floats, state: DynamicsState | None) -> tuple[Samples, DynamicsState]:
+    """Compress a block (channel, time) by one row of `settings`; it comes out late by D samples."""
+    delay = int(p[_DELAY])
+    memory = np.zeros((x.shape[0], _MEMORY)) if state is None else state.memory.copy()
+    late = x[:, :0] if state is None else state.late
+    if late.shape[1] < delay:
+        late = np.concatenate((np.zeros((x.shape[0], delay - late.shape[1]), dtype=x.dtype), late), axis=1)
+    joined = np.concatenate((late[:, late.shape[1] - delay :], x), axis=1) if delay else own(x)
     y = np.empty_like(x, order="C")
-    _run(own(x), p, level, y, _KEEP_NOTHING)
-    return y, level
+    _run(joined, p, memory, y, _KEEP_NOTHING)
+    return y, DynamicsState(memory, joined[:, x.shape[1] :].copy())
 
 
-def static_curve(level: Floats, p: Floats) -> Floats:
-    """Return the gain in dB, make-up included, at each steady level in dB, any number of them."""
-    gain = np.empty_like(level)
-    _curve(level, gain, p, level.size)
-    return gain
+def static_curve(level_db: Floats, p: Floats) -> Floats:
+    """Return the gain in dB, make-up and mix included, at each steady level in dB, any number of them."""
+    turned_db = curve.static_curve_db(level_db, p[_THRESHOLD], p[_SLOPE], p[_KNEE])
+    gain = p[_WET] * db_to_amplitude(-turned_db) + p[_DRY]
+    return np.asarray(20.0 * np.log10(gain), dtype=np.float64)

@@ -63,14 +63,18 @@ def amplitudes(level: Floats, amplitude: Floats, scratch: Floats, size: int) -> 
 @njit(cache=True, nogil=True, error_model="numpy")
 def rectify(x: Samples, begin: int, link: float, lane: int, a: Floats, size: int) -> None:
     """Fill `a` with the level of channel `lane`; not less than TINY: no denormals, log 0, 0/0."""
+    # Slices: a loop that indexes begin + n does not vectorise, for that might be negative.
+    own = x[lane, begin : begin + size]
     for n in range(size):
-        a[n] = max(abs(x[lane, begin + n]), TINY)
+        level = float(abs(own[n]))
+        a[n] = level if level > TINY else TINY
     for c in range(x.shape[0] if link > 0.0 else 0):
-        for n in range(size):
-            other = float(abs(x[c, begin + n]))
+        part = x[c, begin : begin + size]
+        for n in range(size if c != lane else 0):
+            other = float(abs(part[n]))
             a[n] = other if other > a[n] else a[n]
     for n in range(size if 0.0 < link < 1.0 else 0):
-        level = (1.0 - link) * abs(x[lane, begin + n]) + link * a[n]
+        level = (1.0 - link) * abs(own[n]) + link * a[n]
         a[n] = level if level > TINY else TINY
 
 

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from numba import njit
 from fxstyle.audio import BLOCK, Audio
 from fxstyle.effect import Samples
 from fxstyle.errors import AudioError
+from fxstyle.truepeak import HALF, exceeds, folded, most, oversampling, phases, quarters
 from fxstyle.units import SILENCE_DB, amplitude_to_db, db_to_amplitude
 
 Array = npt.NDArray[np.float64]
@@ -60,8 +60,8 @@ _TOP_SHARE = 0.49
 
 _SURROUND_WEIGHT = 1.41
 
-_TAPS, _KAISER_BETA = 32, 7.0
-"""Interpolation filter: 32 taps per phase, stop band -70 dB, flat to 0.43 of the rate."""
+_GROUP = 512
+"""Samples between which a new peak is looked for, or not, at a time."""
 
 _TINY = 1e-30
 """Filter states below this are set to zero: denormals are slow and 480 dB under any gate."""
@@ -169,58 +169,35 @@ def _hop_energy(x, sections, weights, state, hop, filled, energy, out):  # type:
     return count, filled
 
 
-@njit(cache=True, fastmath=True)
-def _interpolated_peak(x, phases, bound, peak):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, error_model="numpy")
+def _peak_between(x, table, bound, peak):  # type: ignore[no-untyped-def]
     """Return the largest |value| between the samples of x (time,), or `peak` if that is larger.
 
     `bound` is the largest sum of |taps|: where the samples times `bound` stay under the peak so far,
     nothing needs to be computed.
     """
-    count, taps = phases.shape
-    group = 64
-    last = x.shape[0] - taps + 1
-    for start in range(0, last, group):
-        stop = min(last, start + group)
-        local = 0.0
-        for n in range(start, stop + taps - 1):
-            local = max(local, abs(x[n]))
-        if local * bound <= peak:
+    one, two, three = np.empty(_GROUP), np.empty(_GROUP), np.empty(_GROUP)
+    last = x.shape[0] - 2 * HALF + 1
+    for start in range(0, last, _GROUP):
+        size = min(_GROUP, last - start)
+        part = x[start : start + size + 2 * HALF - 1]
+        if not exceeds(part, part.shape[0], peak / bound):
             continue
-        for n in range(start, stop):
-            for p in range(count):
-                total = 0.0
-                for k in range(taps):
-                    total += phases[p, k] * x[n + k]
-                peak = max(peak, abs(total))
+        quarters(part, table, one, two, three, size)
+        for values in (one, two, three):
+            for n in range(size if exceeds(values, size, peak) else 0):
+                peak = max(peak, abs(values[n]))
     return peak
-
-
-@cache
-def _interpolation(factor: int) -> Array:
-    """Return the (factor - 1, taps) phases of a Kaiser-windowed sinc at the points between two samples."""
-    k = np.arange(_TAPS) - (_TAPS // 2 - 1)
-    phases = []
-    for p in range(1, factor):
-        t = k - p / factor
-        window = np.i0(_KAISER_BETA * np.sqrt(np.maximum(0.0, 1.0 - (t / (_TAPS / 2)) ** 2)))
-        h = np.sinc(t) * window
-        phases.append(h / h.sum())
-    return np.array(phases).reshape(factor - 1, _TAPS)
-
-
-def _oversampling(rate: float) -> int:
-    """Return the least factor that gives 176 kHz: 4, or less for rates that come near it themselves."""
-    return 4 if rate < 88_200 else 2 if rate < 176_400 else 1
 
 
 class PeakMeter:
     """Sample peak and true peak of a stream."""
 
     def __init__(self, rate: int, channels: int) -> None:
-        factor = _oversampling(rate)
-        self._phases = _interpolation(factor)
-        self._bound = float(np.abs(self._phases).sum(axis=1).max()) if factor > 1 else 0.0
-        self._before = np.zeros((channels, _TAPS - 1))
+        factor = oversampling(rate)
+        self._bound = most(phases(factor)) if factor > 1 else 0.0
+        self._table = folded(factor) if factor > 1 else np.zeros((0, 0))
+        self._before = np.zeros((channels, 2 * HALF - 1))
         self.peak = 0.0
         self._between = 0.0
 
@@ -232,12 +209,12 @@ class PeakMeter:
         if self._bound:
             joined = np.concatenate([self._before, block], axis=1)
             self._between = self._scan(joined)
-            self._before = joined[:, -(_TAPS - 1) :].copy()
+            self._before = joined[:, 1 - 2 * HALF :].copy()
 
     def _scan(self, x: Array) -> float:
         between = max(self._between, self.peak)
         for channel in x:
-            between = _interpolated_peak(channel, self._phases, self._bound, between)
+            between = _peak_between(channel, self._table, self._bound, between)
         return float(between)
 
     @property
