@@ -76,8 +76,9 @@ class Result:
     peak_mib: float
 
 
-def _slot(name: str, **settings: float) -> fxstyle.Slot:
-    return fxstyle.Slot(effects.get(name), settings)
+def _slot(name: str, **settings: float | str) -> fxstyle.Slot:
+    effect = effects.get(name)
+    return fxstyle.Slot(effect, {knob: effect.param(knob).check(value) for knob, value in settings.items()})
 
 
 def _ours(*slots: fxstyle.Slot) -> Program:
@@ -111,9 +112,10 @@ def _scipy_eq(x: Stereo) -> Any:
 
 
 def _scipy_same_eq(x: Stereo) -> Any:
-    """The ten sections of fxstyle's equaliser, by scipy."""
+    """All sections of fxstyle's equaliser that do something, by scipy."""
     settings = {k: torch.tensor([v], dtype=torch.float64) for k, v in _eq_slot().settings.items()}
-    return scipy.signal.sosfilt(eq.design(RATE, settings)[0].numpy(), x, axis=1)
+    sos = eq.design(RATE, settings)[0].numpy()
+    return scipy.signal.sosfilt(sos[np.any(sos[:, :3] != sos[:, 3:], axis=1)], x, axis=1)
 
 
 def _peaks() -> list[Any]:
@@ -139,9 +141,11 @@ def _mid_side(x: Stereo) -> Any:
 def cases() -> list[Case]:
     """All cases whose effects exist."""
     comp = {"threshold_db": -24.0, "ratio": 4.0, "attack_ms": 10.0, "release_ms": 120.0}
-    compressor = pedalboard.Compressor(
-        -24.0, 4.0, 10.0 * PEDALBOARD_TIME_RATIO, 120.0 * PEDALBOARD_TIME_RATIO
-    )
+
+    def compressors(count: int = 1) -> list[Any]:
+        times = 10.0 * PEDALBOARD_TIME_RATIO, 120.0 * PEDALBOARD_TIME_RATIO
+        return [pedalboard.Compressor(-24.0, 4.0, *times) for _ in range(count)]
+
     reverb = {"t60_low_s": IR_S, "t60_mid_s": IR_S, "t60_high_s": IR_S}
     convolution = pedalboard.Convolution(_impulse_response(), mix=1.0, sample_rate=RATE)
     gate = {"threshold_db": -30.0, "ratio": 4.0, "attack_ms": 1.0, "release_ms": 120.0}
@@ -159,31 +163,47 @@ def cases() -> list[Case]:
                 "fxstyle": _ours(_eq_slot()),
                 "pedalboard": _theirs(*_peaks()),
                 "scipy sosfilt": _scipy_eq,
-                "scipy sosfilt, 10": _scipy_same_eq,
+                "scipy, all sections": _scipy_same_eq,
             },
-            ("scipy sosfilt, 10",),
-            "fxstyle has ten sections (6 peaks, 2 shelves, 2 cuts), pedalboard and scipy the 6 peaks",
+            ("scipy, all sections",),
+            "fxstyle has two parked cuts besides, pedalboard and scipy the 6 peaks alone",
         ),
         Case(
             "compressor",
-            {"fxstyle": _ours(_slot("compressor", **comp, **hard)), "pedalboard": _theirs(compressor)},
+            {"fxstyle": _ours(_slot("compressor", **comp, **hard)), "pedalboard": _theirs(*compressors())},
             ("pedalboard",),
         ),
         Case(
             "compressor, default",
-            {"fxstyle": _ours(_slot("compressor")), "pedalboard": _theirs(compressor)},
+            {"fxstyle": _ours(_slot("compressor")), "pedalboard": _theirs(*compressors())},
             note="knee and stereo link, which pedalboard lacks",
         ),
         Case(
             "limiter",
             {
+                "fxstyle": _ours(_slot("limiter", gain_db=6.0, detect="sample_peak")),
+                "pedalboard": _theirs(pedalboard.Gain(6.0), pedalboard.Limiter(-0.3)),
+            },
+            note="look-ahead and a guaranteed ceiling of samples, which pedalboard lacks",
+        ),
+        Case(
+            "limiter, true peak",
+            {
                 "fxstyle": _ours(_slot("limiter", gain_db=6.0)),
                 "pedalboard": _theirs(pedalboard.Gain(6.0), pedalboard.Limiter(-0.3)),
             },
-            note="look-ahead and a guaranteed ceiling, which pedalboard lacks",
+            note="a ceiling of true peaks as well",
         ),
         Case(
-            "saturation",
+            "saturation, 1x",
+            {
+                "fxstyle": _ours(_slot("saturation", drive_db=12.0, oversampling="1")),
+                "pedalboard": _theirs(pedalboard.Distortion(12.0)),
+            },
+            ("pedalboard",),
+        ),
+        Case(
+            "saturation, 4x",
             {
                 "fxstyle": _ours(_slot("saturation", drive_db=12.0)),
                 "pedalboard": _theirs(pedalboard.Distortion(12.0)),
@@ -212,6 +232,40 @@ def cases() -> list[Case]:
             ("pedalboard",),
         ),
         Case("transient", {"fxstyle": _ours(_slot("transient"))}),
+        Case(
+            "multiband",
+            {
+                "fxstyle": _ours(_slot("multiband")),
+                "pedalboard": _theirs(*compressors(3), *_peaks(), *_peaks()[:3]),
+            },
+            note="pedalboard has no crossover: three compressors and nine peaks, sections of the same cost",
+        ),
+        Case(
+            "dynamic_eq",
+            {
+                "fxstyle": _ours(_slot("dynamic_eq")),
+                "pedalboard": _theirs(*compressors(3), *_peaks()[:3]),
+            },
+            note="parts of the same cost: three compressors, three peaks",
+        ),
+        Case(
+            "deesser",
+            {"fxstyle": _ours(_slot("deesser")), "pedalboard": _theirs(*compressors(), *_peaks()[:1])},
+            note="parts of the same cost: a compressor, a peak",
+        ),
+        Case(
+            "tape",
+            {
+                "fxstyle": _ours(_slot("tape")),
+                "pedalboard": _theirs(
+                    pedalboard.Distortion(12.0),
+                    *_peaks()[:1],
+                    pedalboard.LowpassFilter(15000.0),
+                    pedalboard.Chorus(0.8, 0.2, 8.0, 0.2, 0.4),
+                ),
+            },
+            note="parts of like cost: a distortion that is not oversampled, a peak, a low-pass, a chorus",
+        ),
         Case(
             "bitcrush",
             {
@@ -264,7 +318,7 @@ def cases() -> list[Case]:
                 ),
                 "pedalboard": _theirs(
                     *_peaks(),
-                    compressor,
+                    *compressors(),
                     pedalboard.Distortion(6.0),
                     pedalboard.Delay(0.35, 0.3),
                     freeverb,

@@ -1,16 +1,23 @@
-"""Feed-forward compressor: linked peak detector with attack and release, soft knee, make-up gain.
+"""Feed-forward compressor: side chain, peak or RMS, link, soft knee, two laws of time, look-ahead, mix.
 
-    a_c[n] = (1 - link) |x_c[n]| + link max_k |x_k[n]|
-    e_c[n] = k e_c[n-1] + (1 - k) a_c[n],   k = k_attack if a_c[n] > e_c[n-1] else k_release
-    G_c[n] = (1/R - 1) h(20 log10 e_c[n] - T) + M                                       (dB)
-    y_c[n] = 10^(G_c[n]/20) x_c[n]
+    d_c[n] = |h_c[n]|, or the root of a mean of h_c^2 over rms_ms                   h: x without its low end
+    a_c[n] = (1 - link) d_c[n] + link max_k d_k[n]
+    level: e = S(a),   G[n] = C(20 log10 e[n])                                        (dB)
+    gain:  G = -S(-C(20 log10 a))
+    y_c[n] = x_c[n] + mix (10^((G_c[n + L] + M)/20) x_c[n] - x_c[n])                  L: the look-ahead
 
-    h(d) = 0 below -W/2,   (d + W/2)^2 / (2 W) within the knee,   d above W/2
+    S: e[n] = k e[n-1] + (1 - k) a[n],   k = k_attack if a[n] > e[n-1] else k_release
+    C: (1/R - 1) h(o), o = level - T;   h = 0 below -W/2, (o + W/2)^2/(2 W) within the knee, o above W/2
 
-Static curve: Giannoulis, Massberg & Reiss, "Digital dynamic range compressor design", JAES 60(6), 2012,
-eq. 4. Detector: the *level* is smoothed, in the linear domain, as juce::dsp::Compressor does; with knee 0,
-link 0 and make-up 0 the law is pedalboard's. Times are to 63 % of a step (fxstyle.units.time_constant);
-JUCE's k = exp(-2 pi 1000 / (rate t)), so the same compressor there is set to pedalboard_ms = 2 pi t.
+Giannoulis, Massberg & Reiss, "Digital dynamic range compressor design", JAES 60(6), 2012: C is eq. 4 (less
+the level), S eq. 16. The law "level" smooths the level before the curve, in the linear domain (fig. 7a), as
+juce::dsp::Compressor does; "gain" smooths the gain in dB after it (fig. 7c). Times are to 63 % of a step
+(fxstyle.units.time_constant): of the level, or of the dB turned down. Kernels, adjoints and the rest of the
+equations are in fxstyle.dynamics.
+
+torchcomp's smoothing is S with at = 1 - k_attack and rt = 1 - k_release (its times are 2.2 times ours), but
+its `compexp_gain` smooths the gain as a factor, as neither law does; dasp_pytorch smooths it in dB, by the
+attack alone (times ln 9 times ours).
 """
 
 from __future__ import annotations
@@ -171,5 +178,19 @@ EFFECT = Effect(
     # Both forms run the same kernel; its recursions are in float64.
     tolerance_db=-120.0,
     latency=lambda rate, settings: dynamics.latency(rate, settings["lookahead_ms"]),
+    hosts={
+        "pedalboard.Compressor": "law level, the same threshold and ratio, times 2 pi as long; knee_db, link,"
+        " makeup_db, lookahead_ms, rms_ms, sidechain_cut_hz 0, mix 1; its detector rounds to float32: null"
+        " -99 to -120 dB",
+        "ffmpeg acompressor": "law level, link 1, detection=peak, link=maximum, knee=10^(knee_db/20), times"
+        " 4/(rate (1 - exp(-1/(rate t)))), some 4 t, the same ratio, mix and (as factors) threshold and"
+        " makeup; lookahead_ms, rms_ms, sidechain_cut_hz 0: null -260 dB",
+        "sox compand": "law level, link 1, a curve through the threshold and 0 dB, initial volume -200, the"
+        " same times, delay for lookahead_ms (mono, whole samples); knee_db, makeup_db, rms_ms,"
+        " sidechain_cut_hz 0, mix 1; its corner is a bend of 0.01 dB: null -84 dB, elsewhere -170 dB",
+        "MATLAB Audio Toolbox compressor": "law gain, by its published equations (not run): the same"
+        " threshold, ratio, knee and make-up, times ln 9 as long; link, lookahead_ms, rms_ms,"
+        " sidechain_cut_hz 0, mix 1",
+    },
     start=start,
 )

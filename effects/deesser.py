@@ -44,7 +44,7 @@ from fxstyle.detector import link_adjoint
 from fxstyle.effect import Effect, Samples
 from fxstyle.follow import PAST, follow, follow_adjoint
 from fxstyle.kernel import each_row
-from fxstyle.levels import DB_PER_NEPER, DB_PER_OCTAVE, rectify
+from fxstyle.levels import DB_PER_NEPER, DB_PER_OCTAVE, rectify, unrectify
 from fxstyle.octaves import octaves, power
 from fxstyle.param import Param
 from fxstyle.recurrence import BLOCK, TINY, Floats, own
@@ -272,9 +272,11 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, kept: Floats, dx: Samples, 
             _curve_adjoint(depth[c], room, lane, p, e[c], whole[c], size, dp)
             _powers_adjoint(e[c], whole[c], room[_A, lane], room[_B, lane], p[_WINDOW], future[c], size)
             flush_all(future[c])
-        dp[_LINK] += link_adjoint(e, room[_TOP], 0, p[_LINK], top, three, size)
-        dp[_LINK] += link_adjoint(whole, room[_X], 0, p[_LINK], v, three, size)
+        dp[_LINK] += link_adjoint(e, room[_TOP], 0, p[_LINK], three, size)
+        dp[_LINK] += link_adjoint(whole, room[_X], 0, p[_LINK], three, size)
         for c in range(channels):
+            unrectify(e[c], room[_TOP, c], top[c], size)
+            unrectify(whole[c], room[_X, c], v[c], size)
             _through_adjoint(band[c], top[c], v[c], low[c], size)
         run_adjoint(band, low, room[_X], p, room[_STATE], room[_STATE_R], states, v, dp, size)
         for c in range(channels):

@@ -38,7 +38,7 @@ from fxstyle.detector import link_adjoint
 from fxstyle.effect import Effect, Samples
 from fxstyle.follow import PAST, follow, follow_adjoint
 from fxstyle.kernel import each_row
-from fxstyle.levels import DB_PER_NEPER, rectify
+from fxstyle.levels import DB_PER_NEPER, rectify, unrectify
 from fxstyle.param import Param
 from fxstyle.ranged import curve, curve_adjoint
 from fxstyle.recurrence import BLOCK, TINY, Floats, own
@@ -190,8 +190,9 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, kept: Floats, dx: Samples, 
             )
             dp[k, _ATTACK] += rising
             dp[k, _RELEASE] += falling
-            dp[k, _LINK] += link_adjoint(g, band, 0, p[k, _LINK], dband, three, size)
+            dp[k, _LINK] += link_adjoint(g, band, 0, p[k, _LINK], three, size)
             for c in range(channels):
+                unrectify(g[c], band[c], dband[c], size)
                 _band_adjoint(dband[c], band[c], low[c], p[k], size, dp[k])
             run_adjoint(
                 dband, low, room[_X], p[k], room[_STATE], room[_STATE_R], states[k], total, dp[k], size

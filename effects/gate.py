@@ -44,7 +44,7 @@ from fxstyle.effect import Effect, Samples
 from fxstyle.follow import PAST, follow, follow_adjoint
 from fxstyle.hold import held, rest_of_hold
 from fxstyle.kernel import each_row
-from fxstyle.levels import DB_PER_NEPER, amplitudes, decibels, hold_adjoint, rectify
+from fxstyle.levels import DB_PER_NEPER, amplitudes, decibels, hold_adjoint, rectify, unrectify
 from fxstyle.param import Param
 from fxstyle.recurrence import BLOCK, Floats, own
 from fxstyle.units import PEDALBOARD_TIME_RATIO, ms_to_samples, time_constant
@@ -267,9 +267,7 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, decay: float, dx: Samples, 
             da[c, n] *= 2.0 * math.sqrt(power[0, PAST + n])
     dp[_LINK] += link_adjoint(da, x, 0, p[_LINK], np.empty((3, length)), length)
     for c in range(channels):
-        source, slope, out = x[c], da[c], dx[c]
-        for n in range(length):
-            out[n] += slope[n] if source[n] > 0.0 else (-slope[n] if source[n] < 0.0 else 0.0)
+        unrectify(da[c], x[c], dx[c], length)
 
 
 def _forward_row(x: Samples, p: Floats, decay: float, y: Samples) -> None:

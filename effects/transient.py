@@ -46,7 +46,7 @@ from fxstyle.effect import Effect, Samples
 from fxstyle.follow import PAST, follow, follow_adjoint
 from fxstyle.hold import held, rest_of_hold
 from fxstyle.kernel import each_row
-from fxstyle.levels import DB_PER_NEPER, amplitudes, hold_adjoint, rectify
+from fxstyle.levels import DB_PER_NEPER, amplitudes, hold_adjoint, rectify, unrectify
 from fxstyle.param import Param
 from fxstyle.recurrence import BLOCK, Floats, own
 from fxstyle.units import ms_to_samples, time_constant
@@ -204,9 +204,7 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, length: int, dx: Samples, d
         hold_adjoint(df[0], a, float(length), da[c])
     dp[_LINK] += link_adjoint(da, x, 0, p[_LINK], np.empty((3, size)), size)
     for c in range(channels):
-        source, slope, out = x[c], da[c], dx[c]
-        for n in range(size):
-            out[n] += slope[n] if source[n] > 0.0 else (-slope[n] if source[n] < 0.0 else 0.0)
+        unrectify(da[c], x[c], dx[c], size)
 
 
 def _at_rest(channels: int, length: int) -> TransientState:

@@ -141,7 +141,13 @@ def render(
         state = None
     matrix = _numbers(width, balance_db).astype(x.dtype)
     # Written out, since a matrix product may add in another order for another block length.
-    return np.stack([row[0] * x[0] + row[1] * x[1] for row in matrix]), state
+    y = np.empty(x.shape, x.dtype)
+    other = np.empty(x.shape[1], x.dtype)
+    for row, channel in zip(matrix, y, strict=True):
+        np.multiply(x[0], row[0], out=channel)
+        np.multiply(x[1], row[1], out=other)
+        np.add(channel, other, out=channel)
+    return y, state
 
 
 _WIDTH = Param("width", "", 0.0, 2.0, default=1.0, help="0 mono, 1 unchanged, 2 side doubled")

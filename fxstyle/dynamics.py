@@ -42,7 +42,7 @@ from fxstyle.detector import link_adjoint, listen, listen_adjoint
 from fxstyle.effect import Samples
 from fxstyle.follow import PAST, follow, follow_adjoint
 from fxstyle.kernel import each_row
-from fxstyle.levels import DB_PER_OCTAVE, rectify
+from fxstyle.levels import DB_PER_OCTAVE, rectify, unrectify
 from fxstyle.recurrence import TINY, Floats, own
 from fxstyle.units import db_to_amplitude, ms_to_samples, time_constant
 
@@ -301,10 +301,11 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, kept: Floats, dx: Samples, 
             dp[_KEEP] += heard[1]
         for c in range(channels):
             out, part = dx[c, at : at + size], x[c, at : at + size]  # shorter where x has ended
-            for n in range(out.shape[0] if p[_LISTENS] != 0.0 else 0):
-                out[n] += g[c, n]
-            for n in range(out.shape[0] if p[_LISTENS] == 0.0 else 0):
-                out[n] += g[c, n] if part[n] > 0.0 else (-g[c, n] if part[n] < 0.0 else 0.0)
+            if p[_LISTENS] == 0.0:
+                unrectify(g[c], part, out, out.shape[0])
+            else:
+                for n in range(out.shape[0]):
+                    out[n] += g[c, n]
 
 
 def settings(

@@ -79,19 +79,10 @@ def rectify(x: Samples, begin: int, link: float, lane: int, a: Floats, size: int
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def rectify_adjoint(da: Floats, x: Samples, link: float, dx: Samples) -> float:
-    """Add to dx from da (channel, time) and return the gradient of the link; |x| has slope 0 at 0."""
-    dlink = 0.0
-    for n in range(x.shape[1]):
-        loudest, total = 0, 0.0
-        for c in range(x.shape[0]):
-            loudest = c if abs(x[c, n]) > abs(x[loudest, n]) else loudest
-            total += da[c, n]
-        for c in range(x.shape[0]):
-            slope = (1.0 - link) * da[c, n] + (link * total if c == loudest else 0.0)
-            dx[c, n] += slope * np.sign(x[c, n])
-            dlink += da[c, n] * (abs(x[loudest, n]) - abs(x[c, n]))
-    return dlink
+def unrectify(g: Floats, x: Samples, dx: Samples, size: int) -> None:
+    """Add to dx (time,) what g, the gradient of |x|, makes of it; |x| has slope 0 at 0."""
+    for n in range(size):
+        dx[n] += g[n] if x[n] > 0.0 else (-g[n] if x[n] < 0.0 else 0.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
