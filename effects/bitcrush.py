@@ -147,6 +147,10 @@ def forward(x: torch.Tensor, rate: float, *, bits: torch.Tensor, hold_hz: torch.
     """Crush each row of (batch, channel, time) with its own settings; time 0 is its first sample."""
     hold = (rate / hold_hz.double()).clamp_min(1.0)
     settings = torch.stack([2.0 ** (bits.double() - 1.0), hold], dim=1)
+    if x.device.type != "cpu":
+        from fxstyle.device import crush
+
+        return crush.crush(x, settings)
     lanes = settings[:, None].expand(-1, x.shape[1], -1)
     return each_channel(x, lanes, None, _forward, _adjoint)
 

@@ -55,6 +55,7 @@ import torch
 from numba import njit
 
 from fxstyle import tempo
+from fxstyle.device import threads
 from fxstyle.effect import Effect, Samples
 from fxstyle.kernel import flush
 from fxstyle.oscillator import SYNC, Floats, oscillate, sweep, swept
@@ -247,6 +248,10 @@ def forward(
 ) -> torch.Tensor:
     """Sweep each row of (batch, channel, time) with its own settings; time 0 is its first sample."""
     knobs = (rate_hz, depth_ms, delay_ms, feedback, mix, stereo_phase_deg, sync, tempo_bpm)
+    if threads.away(x):
+        from fxstyle.device import swept as elsewhere
+
+        return elsewhere.chorus(x, _settings(rate, *knobs))
     return sweep(x, _settings(rate, *knobs), _forward, _adjoint)
 
 

@@ -89,6 +89,10 @@ def forward(
     """Add echoes to each row of (batch, channel, time) with its own settings."""
     knobs = (time_ms, feedback, level_db, low_cut_hz, high_cut_hz, ping_pong, sync, tempo_bpm)
     settings, whole = _settings(rate, x.shape[1], *knobs)
+    if x.device.type != "cpu":
+        from fxstyle.device import echo as elsewhere
+
+        return elsewhere.echo(x, settings, whole)
     return each_row(x, settings, whole, echo.forward, echo.adjoint)
 
 

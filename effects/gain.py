@@ -42,7 +42,7 @@ def forward(
     x: torch.Tensor, rate: float, *, gain_db: torch.Tensor, pan: torch.Tensor, invert: torch.Tensor
 ) -> torch.Tensor:
     """Scale each row of (batch, channel, time) by its own settings."""
-    return x * _factors(x.shape[1], gain_db, pan, invert).to(x.dtype)[..., None]
+    return x * _factors(x.shape[1], gain_db, pan, invert).to(x)[..., None]
 
 
 @lru_cache(maxsize=64)  # the same for every block of a stream, and dearer than a short block

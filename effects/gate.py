@@ -40,6 +40,7 @@ import torch
 from numba import njit
 
 from fxstyle.detector import link_adjoint
+from fxstyle.device import threads
 from fxstyle.effect import Effect, Samples
 from fxstyle.follow import PAST, follow, follow_adjoint
 from fxstyle.hold import held, rest_of_hold
@@ -299,6 +300,10 @@ def forward(
     hold = ms_to_samples(hold_ms.double(), rate)
     columns = (threshold_db, ratio.double() - 1.0, range_db, knee_db, link, attack, release, hold)
     settings = torch.stack([column.double() for column in columns], dim=1)
+    if threads.away(x):
+        from fxstyle.device import envelopes
+
+        return envelopes.gate(x, settings, time_constant(DETECTOR_MS, rate))
     decays = [time_constant(DETECTOR_MS, rate)] * x.shape[0]
     return each_row(x, settings, decays, _forward_row, _run_adjoint)
 

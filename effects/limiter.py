@@ -42,6 +42,7 @@ import numpy.typing as npt
 import torch
 from numba import njit
 
+from fxstyle.device import threads
 from fxstyle.effect import Effect, Samples
 from fxstyle.kernel import each_row
 from fxstyle.lookahead import Memory, gain, gain_adjoint, rest
@@ -261,6 +262,10 @@ def forward(
         + 0.0 * lookahead_ms.double(),
     )
     reaches = [reach for _, reach in geometry]
+    if threads.away(x):
+        from fxstyle.device import limiter as elsewhere
+
+        return elsewhere.limit(x, torch.stack(columns, dim=1), reaches)
     return each_row(x, torch.stack(columns, dim=1), reaches, _forward_row, _backward_row)
 
 

@@ -50,6 +50,7 @@ from fxstyle.convolve import (
     lagrange_split,
     lagrange_taps,
 )
+from fxstyle.device import room
 from fxstyle.effect import Effect, Samples
 from fxstyle.noise import centres_hz, noise_bands
 from fxstyle.param import Param
@@ -211,13 +212,15 @@ class _Response(torch.autograd.Function):
         noise: npt.NDArray[np.float32],
         whole: npt.NDArray[np.int64],
         lengths: npt.NDArray[np.int64],
-        dtype: npt.DTypeLike,
+        dtype: torch.dtype,
+        device: torch.device | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(gain, decay, taps)
         ctx.constants = (noise, whole, lengths)
         knobs = (gain.detach().numpy(), decay.detach().numpy(), taps.detach().numpy())
         end = int((whole + lengths).max()) + LAGRANGE_TAPS - 1
-        out = np.empty((gain.shape[0], noise.shape[0], end), dtype)
+        real = np.float64 if dtype == torch.float64 else np.float32
+        out = np.empty((gain.shape[0], noise.shape[0], end), real)
         _batch(noise, *knobs, whole, lengths, out)
         return torch.from_numpy(out)
 
@@ -229,7 +232,7 @@ class _Response(torch.autograd.Function):
         grads = [np.empty((k.shape[0], noise.shape[0], k.shape[1])) for k in (gain, decay, taps)]
         samples = grad.contiguous().numpy()
         _batch_adjoint(noise, gain, decay, taps, whole, lengths, samples, grads[0], grads[1], grads[2])
-        return (*(torch.from_numpy(g.sum(axis=1)) for g in grads), None, None, None, None)
+        return (*(torch.from_numpy(g.sum(axis=1)) for g in grads), None, None, None, None, None)
 
 
 def _band_t60_s(rate: float, low: torch.Tensor, mid: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
@@ -246,6 +249,7 @@ def response(
     rate: float,
     channels: int,
     dtype: torch.dtype,
+    device: torch.device | None = None,
     *,
     t60_low_s: torch.Tensor,
     t60_mid_s: torch.Tensor,
@@ -266,15 +270,13 @@ def response(
     whole = np.array([lagrange_split(value) for value in delay.tolist()], dtype=np.int64)
     taps = lagrange_taps(delay - torch.from_numpy(whole))
     noise = noise_bands(rate, min(channels, STREAMS), int(lengths.max()))
-    numpy_type = np.float64 if dtype == torch.float64 else np.float32
-    streams: torch.Tensor = _Response.apply(  # type: ignore[no-untyped-call]
-        gain, decay, taps, noise, whole, lengths, numpy_type
-    )
+    made = room.streams if device is not None and device.type != "cpu" else _Response.apply
+    streams: torch.Tensor = made(gain, decay, taps, noise, whole, lengths, dtype, device)
     first = streams[:, :1]
-    angle = (width * (math.pi / 2)).to(dtype)[:, None, None]
+    angle = (width * (math.pi / 2)).to(device, dtype)[:, None, None]
     mixed = torch.cat([first, angle.cos() * first + angle.sin() * streams[:, 1:]], dim=1)
     energy = mixed.square().sum(dim=-1, keepdim=True)
-    return mixed * (db_to_amplitude(level_db.double()).to(dtype)[:, None, None] / energy.sqrt())
+    return mixed * (db_to_amplitude(level_db.double()).to(device, dtype)[:, None, None] / energy.sqrt())
 
 
 def forward(
@@ -294,6 +296,7 @@ def forward(
         rate,
         x.shape[1],
         x.dtype,
+        x.device,
         t60_low_s=t60_low_s,
         t60_mid_s=t60_mid_s,
         t60_high_s=t60_high_s,
@@ -303,7 +306,7 @@ def forward(
         width=width,
     )
     if x.shape[1] > STREAMS:
-        ir = ir[:, torch.arange(x.shape[1]) % STREAMS]
+        ir = ir[:, torch.arange(x.shape[1], device=ir.device) % STREAMS]
     return x + convolve(x, ir)
 
 
@@ -337,7 +340,7 @@ def render(
             for param, value in zip(_PARAMS, settings, strict=True)
         }
         dtype = torch.float64 if x.dtype == np.float64 else torch.float32
-        ir = response(rate, x.shape[0], dtype, **knobs)[0].numpy()
+        ir = response(rate, x.shape[0], dtype, None, **knobs)[0].numpy()
         convolver = StreamConvolver(ir, x.shape[0], _lanes(rate), dry=1.0)
         state = State(convolver, settings, state.stream if state else None)
     y, stream = state.convolver.process(x, state.stream)

@@ -85,6 +85,7 @@ def forward(
     early = LATE[-1]
     y = shape(torch.nn.functional.pad(x, (early, 0)), settings)
     sections = torch.from_numpy(_blocker(rate)).expand(tubes.numel(), -1, -1)
+    tubes = tubes.to(y.device)
     return y.index_copy(0, tubes, sosfilt(y[tubes], sections))[..., early:]
 
 

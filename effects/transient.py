@@ -42,6 +42,7 @@ import torch
 from numba import njit
 
 from fxstyle.detector import link_adjoint
+from fxstyle.device import threads
 from fxstyle.effect import Effect, Samples
 from fxstyle.follow import PAST, follow, follow_adjoint
 from fxstyle.hold import held, rest_of_hold
@@ -238,6 +239,10 @@ def forward(
     rise, fall = (torch.full_like(attack, time_constant(ms, rate)) for ms in (FAST_RISE_MS, FAST_FALL_MS))
     columns = (attack_db, sustain_db, attack, release, link, output_db, rise, fall)
     settings = torch.stack([column.double() for column in columns], dim=1)
+    if threads.away(x):
+        from fxstyle.device import envelopes
+
+        return envelopes.transient(x, settings, _span(rate))
     return each_row(x, settings, [_span(rate)] * x.shape[0], _forward_row, _run_adjoint)
 
 

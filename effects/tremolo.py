@@ -138,6 +138,10 @@ def forward(
 ) -> torch.Tensor:
     """Modulate each row of (batch, channel, time) with its own settings; time 0 is its first sample."""
     settings = _settings(rate, rate_hz, depth, shape, stereo_phase_deg, sync, tempo_bpm)
+    if x.device.type != "cpu":
+        from fxstyle.device import swept as elsewhere
+
+        return elsewhere.tremolo(x, settings)
     return sweep(x, settings, _forward, _adjoint)
 
 

@@ -101,7 +101,7 @@ def forward(
         mid, side = 0.5 * (x[:, :1] + x[:, 1:]), 0.5 * (x[:, :1] - x[:, 1:])
         side = sosfilt(side, _sections(rate, low_width, low_hz, high_width, high_hz))
         x = torch.cat([mid + side, mid - side], dim=1)
-    return _matrix(width.double(), balance_db.double()).to(x.dtype) @ x
+    return _matrix(width.double(), balance_db.double()).to(x) @ x
 
 
 @lru_cache(maxsize=64)  # the same for every block of a stream, and dearer than a short block

@@ -173,13 +173,13 @@ class Chain:
             if slot.bypass or (amount is None and slot.amount == 0.0):
                 continue
             knobs = {
-                knob: given.get(f"{slot.name}.{knob}", x.new_full((x.shape[0],), value, dtype=torch.float64))
+                knob: given.get(f"{slot.name}.{knob}", torch.full((x.shape[0],), value, dtype=torch.float64))
                 for knob, value in slot.settings.items()
             }
             run = partial(slot.effect.forward, **knobs)
             wet = again(run, y, rate, use_reentrant=False) if checkpoint else run(y, rate)
             if amount is not None:
-                y = y + amount.to(y.dtype)[:, None, None] * (wet - y)
+                y = y + amount.to(y)[:, None, None] * (wet - y)
             elif slot.amount < 1.0:
                 y = y + slot.amount * (wet - y)
             else:

@@ -114,6 +114,10 @@ def convolve(x: torch.Tensor, ir: torch.Tensor) -> torch.Tensor:
     """
     if x.shape[-1] == 0:
         return x.clone()
+    if x.device.type != "cpu":
+        from fxstyle.device import room
+
+        return room.convolve(x, ir)
     y: torch.Tensor = _Convolve.apply(x, ir[..., : x.shape[-1]])  # type: ignore[no-untyped-call]
     return y
 

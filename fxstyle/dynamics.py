@@ -39,6 +39,7 @@ from numba import njit
 
 from fxstyle import curve
 from fxstyle.detector import link_adjoint, listen, listen_adjoint
+from fxstyle.device import threads
 from fxstyle.effect import Samples
 from fxstyle.follow import PAST, follow, follow_adjoint
 from fxstyle.kernel import each_row
@@ -366,6 +367,10 @@ def _run_row(x: Samples, p: Floats, kept: Floats, y: Samples) -> None:
 
 def compress(x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
     """Compress each row of x (batch, channel, time) by its own row of `settings`, differentiably, aligned."""
+    if threads.away(x):
+        from fxstyle.device import dynamics as elsewhere
+
+        return elsewhere.compress(x, p)
     _, channels, length = x.shape
     delays = p.detach()[:, _DELAY].tolist()
     kept = [np.empty((-(-(length + int(delay)) // _BLOCK), channels, _MEMORY)) for delay in delays]

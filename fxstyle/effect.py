@@ -122,6 +122,10 @@ class Effect:
         if self.level_knob is not None and self.level_knob not in names:
             raise ValueError(f"effect {self.name}: its level knob {self.level_knob!r} is not among {names}")
         object.__setattr__(self, "_by_name", {p.name: p for p in self.params})
+        # Here, because importing torch takes its time and whoever makes an effect has done so.
+        from fxstyle.device.host import anywhere
+
+        object.__setattr__(self, "forward", anywhere(self.forward))
 
     def param(self, name: str) -> Param:
         """Return the knob `name`, or raise SettingError listing those there are."""

@@ -68,6 +68,10 @@ def per_row(
     run: run(x, settings, constant, y) fills y.
     adjoint: adjoint(dy, x, settings, constant, dx, dsettings) fills dx and adds to dsettings.
     """
+    if x.device.type != "cpu":
+        from fxstyle.device.host import via_host
+
+        return via_host(per_row)(x, settings, constant, run, adjoint)
     return _PerRow.apply(x, settings, constant, run, adjoint)  # type: ignore[no-any-return, no-untyped-call]
 
 

@@ -116,6 +116,10 @@ def sosfilt(x: torch.Tensor, sos: torch.Tensor) -> torch.Tensor:
             "sosfilt needs x (batch, channel, time) and sos (batch, section, 6),"
             f" got {tuple(x.shape)} and {tuple(sos.shape)}"
         )
+    if x.device.type != "cpu":
+        from fxstyle.device import sections
+
+        return sections.sosfilt(x, sos)
     streams = sos.to(torch.float64).repeat_interleave(x.shape[1], dim=0)
     return _Sosfilt.apply(x.flatten(0, 1), streams).reshape(x.shape)  # type: ignore[no-any-return, no-untyped-call]
 

@@ -310,6 +310,10 @@ def shape(x: torch.Tensor, settings: torch.Tensor) -> torch.Tensor:
 
     settings: (batch, COLUMNS) in float64: d, o, b, the number of the curve in CURVES, and J = 0 .. 3.
     """
+    if x.device.type != "cpu":
+        from fxstyle.device import shaper
+
+        return shaper.shape(x, settings)
     each = settings[:, None].expand(-1, x.shape[1], -1)
     return each_channel(x, each, None, _forward, _adjoint)
 

@@ -49,7 +49,7 @@ def rows(*each: dict[str, float]) -> torch.Tensor:
     """Settings of a batch, one mapping per row; all of them name the same knobs."""
     return dynamics.settings(
         RATE,
-        **{k: torch.tensor([row[k] for row in each], dtype=torch.float64) for k in each[0]},  # type: ignore[arg-type]
+        **{k: torch.tensor([row[k] for row in each], dtype=torch.float64) for k in each[0]},
     )
 
 
@@ -177,7 +177,7 @@ def test_nothing_changes_below_the_knee_to_the_bit() -> None:
 
 
 def test_rows_may_mix_laws_and_look_aheads() -> None:
-    settings = [KNOBS | {name: 0.0 for name in EVERYTHING} | {"mix": 1.0} | way for way in WAYS]
+    settings = [KNOBS | dict.fromkeys(EVERYTHING, 0.0) | {"mix": 1.0} | way for way in WAYS]
     x = torch.from_numpy(np.stack([noise(2, 3000) for _ in settings]))
     together = dynamics.compress(x, rows(*settings))
     for row, each in enumerate(settings):
