@@ -68,10 +68,10 @@ def _half_band(taps: int) -> npt.NDArray[np.float64]:
 # T. W. Parks 1973; scipy.signal.remez, 15 taps, band edge .545/8): 111 dB.
 _INMOST = np.array((0.6019897414735039, -0.1267579831773448, 0.028137078404565516, -0.003368836700724693))
 
-_TAPS = np.concatenate((_half_band(OUTER_TAPS), _half_band(INNER_TAPS), _INMOST / (2.0 * _INMOST.sum())))
-_COUNTS = (OUTER_TAPS, INNER_TAPS, INMOST_TAPS)
+TAPS = np.concatenate((_half_band(OUTER_TAPS), _half_band(INNER_TAPS), _INMOST / (2.0 * _INMOST.sum())))
+COUNTS = (OUTER_TAPS, INNER_TAPS, INMOST_TAPS)
 _OFFSETS = (0, OUTER_TAPS, OUTER_TAPS + INNER_TAPS)
-LATE = tuple(sum(2 * taps >> j for j, taps in enumerate(_COUNTS[:stages])) for stages in range(STAGES + 1))
+LATE = tuple(sum(2 * taps >> j for j, taps in enumerate(COUNTS[:stages])) for stages in range(STAGES + 1))
 """By the number of stages: samples on either side that an output sample depends on; U and D's latency."""
 
 ENTRANCE = 2 * OUTER_TAPS * LANES
@@ -90,7 +90,7 @@ def tile(rows: int, dtype: npt.DTypeLike) -> Signal:
 
 def passage(stages: int, dtype: npt.DTypeLike) -> Signal:
     """Return what `up` and each half of `down` keep between passes: the signals with their past."""
-    return tile(sum(2 * _COUNTS[j] + (ROWS << j) for j in range(stages)), dtype)
+    return tile(sum(2 * COUNTS[j] + (ROWS << j) for j in range(stages)), dtype)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -141,10 +141,10 @@ def store(rows: Signal, first: int, step: int, begin: int, end: int, out: Signal
 @njit(cache=True, nogil=True, error_model="numpy")
 def _interpolate(x: Signal, stage: int, out: Signal) -> None:
     """out[n] = sum_i h_i (x[n + K-1 - i] + x[n + K + i]), in rows of LANES."""
-    count, offset, real = _COUNTS[stage], _OFFSETS[stage], x.dtype.type
+    count, offset, real = COUNTS[stage], _OFFSETS[stage], x.dtype.type
     for i in range(0, count, _GROUP):
-        h0, h1 = real(_TAPS[offset + i]), real(_TAPS[offset + i + 1])
-        h2, h3 = real(_TAPS[offset + i + 2]), real(_TAPS[offset + i + 3])
+        h0, h1 = real(TAPS[offset + i]), real(TAPS[offset + i + 1])
+        h2, h3 = real(TAPS[offset + i + 2]), real(TAPS[offset + i + 3])
         before, after = x[(count - _GROUP - i) * LANES :], x[(count + i) * LANES :]
         if i == 0:
             for k in range(out.size):
@@ -182,7 +182,7 @@ def carry(space: Signal, stages: int) -> None:
     """Make the end of a pass through a `passage` the past of the next."""
     at = 0
     for j in range(stages):
-        past, rows = 2 * _COUNTS[j] * LANES, (ROWS << j) * LANES
+        past, rows = 2 * COUNTS[j] * LANES, (ROWS << j) * LANES
         head, tail = space[at : at + past], space[at + rows : at + rows + past]
         for k in range(past):
             head[k] = tail[k]
@@ -198,14 +198,14 @@ def up(space: Signal, stages: int, odd: Signal) -> Signal:
     """
     at = 0
     for j in range(stages):
-        past, rows = 2 * _COUNTS[j] * LANES, (ROWS << j) * LANES
+        past, rows = 2 * COUNTS[j] * LANES, (ROWS << j) * LANES
         x = space[at : at + past + rows]
         even = x[past // 2 : past // 2 + rows]
         _interpolate(x[LANES:], j, odd[:rows])
         if j == stages - 1:
             break
         at += past + rows
-        wide = space[at + 2 * _COUNTS[j + 1] * LANES :]
+        wide = space[at + 2 * COUNTS[j + 1] * LANES :]
         _copy_rows(even, 1, wide, 2, ROWS << j)
         _copy_rows(odd, 1, wide[LANES:], 2, ROWS << j)
     return even
@@ -219,7 +219,7 @@ def down(evens: Signal, odds: Signal, stages: int, out: Signal) -> None:
     """
     end = evens.size
     for j in range(stages - 1, -1, -1):
-        past, rows = 2 * _COUNTS[j] * LANES, (ROWS << j) * LANES
+        past, rows = 2 * COUNTS[j] * LANES, (ROWS << j) * LANES
         begin = end - past - rows
         even = evens[begin + past // 2 :]
         _interpolate(odds[begin:end], j, out[:rows])

@@ -33,7 +33,7 @@ STAGE_COUNTS = range(1, STAGES + 1)
 def taps(stage: int) -> Floats:
     """Return h_0 .. h_{K-1}."""
     begin = oversample._OFFSETS[stage]
-    return oversample._TAPS[begin : begin + oversample._COUNTS[stage]]
+    return oversample.TAPS[begin : begin + oversample.COUNTS[stage]]
 
 
 def half_band(stage: int) -> Floats:

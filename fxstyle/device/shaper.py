@@ -22,7 +22,7 @@ import torch
 from torch.nn.functional import pad
 
 from fxstyle.device.groups import in_groups
-from fxstyle.oversample import _COUNTS, _TAPS, LATE
+from fxstyle.oversample import COUNTS, LATE, TAPS
 from fxstyle.waveshaper import CURVES, SOFT_LIMIT
 
 _CUBE = 4.0 / 27.0
@@ -35,7 +35,7 @@ def _response(stages: int, count: int) -> npt.NDArray[np.float64]:
     """Return the transfer function of U and of M D at w = 2 pi k / count, k = 0 .. count // 2."""
     angle = 2.0 * np.pi * np.arange(count // 2 + 1) / count
     response = np.ones_like(angle)
-    for j, taps in enumerate(np.split(_TAPS, np.cumsum(_COUNTS)[:-1])[:stages]):
+    for j, taps in enumerate(np.split(TAPS, np.cumsum(COUNTS)[:-1])[:stages]):
         odd = 2 * np.arange(taps.size) + 1
         at = angle * 2 ** (stages - 1 - j)
         # One cosine per tap: their sum needs no table of all of them.
