@@ -181,13 +181,13 @@ EFFECT = Effect(
     hosts={
         "pedalboard.Compressor": "law level, the same threshold and ratio, times 2 pi as long; knee_db, link,"
         " makeup_db, lookahead_ms, rms_ms, sidechain_cut_hz 0, mix 1; its detector rounds to float32: null"
-        " -99 to -120 dB",
+        " -102 to -113 dB",
         "ffmpeg acompressor": "law level, link 1, detection=peak, link=maximum, knee=10^(knee_db/20), times"
         " 4/(rate (1 - exp(-1/(rate t)))), some 4 t, the same ratio, mix and (as factors) threshold and"
         " makeup; lookahead_ms, rms_ms, sidechain_cut_hz 0: null -260 dB",
         "sox compand": "law level, link 1, a curve through the threshold and 0 dB, initial volume -200, the"
         " same times, delay for lookahead_ms (mono, whole samples); knee_db, makeup_db, rms_ms,"
-        " sidechain_cut_hz 0, mix 1; its corner is a bend of 0.01 dB: null -84 dB, elsewhere -170 dB",
+        " sidechain_cut_hz 0, mix 1; its corner is a bend of 0.01 dB: null -79 dB, away from it -170 dB",
         "MATLAB Audio Toolbox compressor": "law gain, by its published equations (not run): the same"
         " threshold, ratio, knee and make-up, times ln 9 as long; link, lookahead_ms, rms_ms,"
         " sidechain_cut_hz 0, mix 1",
