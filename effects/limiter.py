@@ -19,9 +19,11 @@ rounding adds is clipped off (a few units in the last place).
 Between samples y is sum_k h_k g[n-k] u[n-k]. The minimum spans R samples on either side, which is all that
 the peak depends on: none of these gains is above C/m, and unless a louder peak is near, all of them are C/m.
 What the ramp towards a louder one adds is small because the ramp has no corners: interpolation passes the
-product of a sound and a straight line as it is. Measured at 4 times the rate, true peaks exceed C by at most
-0.0002 dB for noise, tones at a quarter of the rate, squares, clicks and music, at any drive, and by 0.01 dB
-for signals made by gradient ascent to exceed it. Nothing is clipped there: a clip makes new peaks between.
+product of a sound and a straight line as it is. Measured by the meter of fxstyle.loudness (4 times the rate,
+BS.1770-4 annex 2), true peaks exceed C by at most 0.0002 dB for noise, tones at a quarter of the rate,
+squares, clicks and music, at any drive, and by 0.01 dB for signals made by gradient ascent to exceed it. On
+full-band noise meters with a steeper filter near half the rate read more: scipy's resample_poly 0.1 dB, an
+ideal one up to 1 dB. Nothing is clipped there: a clip makes new peaks between.
 Finer meters and real converters see more than 4 times the rate does, which the eighths are for: ffmpeg's
 reads within 0.03 dB of C on music, where quarters alone would leave 0.07.
 

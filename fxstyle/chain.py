@@ -2,7 +2,7 @@
 
     y_0 = x,   y_i = y_{i-1} + a_i (f_i(y_{i-1}) - y_{i-1}),   a_i in [0, 1]
 
-Amount 0 and bypass are the identity to the bit: the effect is not run at all.
+Amount 0 and bypass are the identity to the bit. The effect is not run at all, unless the amount is a tensor.
 
 A setting's address is `slot.knob`, for example `compressor.ratio`; the amount is `slot.amount`.
 A slot is named after its effect; a second one of a kind is `eq_2`, a third `eq_3`.

@@ -282,7 +282,7 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, kept: Floats, dx: Samples, 
         _levels(x, at, p, memory, u, s, g, d, a, size)
         _gains(p, memory, a, b, e, v, q, was, typed, size)
         _output_adjoint(dy, x, at - delay, p, q, was, carry[3], g, size, dx, dp)
-        for step in range(2):
+        for step in range(2):  # the level law's curve came last, the gain law's before the smoothing
             if step == law:
                 found = curve.curve_adjoint(g, v, curved, PAST, p[_SLOPE], p[_KNEE], size)
                 dp[_THRESHOLD] += found[0]

@@ -18,6 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -63,6 +64,25 @@ def _no_latency(rate: float, settings: Mapping[str, float]) -> int:
 
 def _no_tail(settings: Mapping[str, float]) -> float:
     return 0.0
+
+
+def _choices_checked(name: str, params: tuple[Param, ...], forward: Forward) -> Forward:
+    """Return `forward` so that it refuses choices that are no number of a word: kernels take any number."""
+    choices = [p for p in params if p.choices]
+
+    @wraps(forward)
+    def checked(x: torch.Tensor, rate: float, /, *_: Any, **knobs: torch.Tensor) -> torch.Tensor:
+        for param in choices:
+            value = knobs[param.name].detach()
+            wrong = (value != value.round()) | (value < param.low) | (value > param.high)
+            if wrong.any():
+                raise SettingError(
+                    f"{name}.{param.name} = {value[wrong][0].item():g} is no choice; there are"
+                    f" {', '.join(f'{i} ({word})' for i, word in enumerate(param.choices))}"
+                )
+        return forward(x, rate, **knobs)
+
+    return checked if choices else forward
 
 
 @dataclass(frozen=True)
@@ -125,7 +145,7 @@ class Effect:
         # Here, because importing torch takes its time and whoever makes an effect has done so.
         from fxstyle.device.host import anywhere
 
-        object.__setattr__(self, "forward", anywhere(self.forward))
+        object.__setattr__(self, "forward", anywhere(_choices_checked(self.name, self.params, self.forward)))
 
     def param(self, name: str) -> Param:
         """Return the knob `name`, or raise SettingError listing those there are."""

@@ -2,8 +2,8 @@
 
     a_c[n] = (1 - link) |x_c[n]| + link max_k |x_k[n]|          never below TINY
 
-Everything works on blocks in float64; adjoints run over whole signals. |x| has slope 0 at 0, and of equal
-maxima the later one takes the gradient. The maximum over blocks of L + 1 samples (what is left of the last
+Everything works on blocks in float64; adjoints run over whole signals. |x| has slope 0 at 0. Of equal maxima
+in time the latest takes the gradient. The maximum over blocks of L + 1 samples (what is left of the last
 block, what has come of this one) is van Herk's (1992) and Gil & Werman's (1993).
 """
 

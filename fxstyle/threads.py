@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from threading import Barrier, Lock
 
@@ -39,15 +39,21 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return pool
 
 
-# Threads do not survive a fork.
+def _after_fork() -> None:
+    """Forget the pool: threads do not survive a fork, and a lock that one of them held stays held."""
+    global _making  # noqa: PLW0603
+    _making = Lock()
+    _pool.cache_clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def side_by_side(work: Callable[[int], object], count: int) -> None:
     """Call work(0) .. work(count - 1), on as many threads as torch has been given.
 
-    Threads start when they are first needed, and stay. An exception of any call is raised here.
+    Threads start when they are first needed, and stay. An exception of any call is raised here, after all.
     """
     threads = torch.get_num_threads()
     if min(threads, count) == 1:
@@ -56,5 +62,7 @@ def side_by_side(work: Callable[[int], object], count: int) -> None:
         return
     with _making:
         pool = _pool(threads)
-    for _ in pool.map(work, range(count)):
-        pass
+    calls = [pool.submit(work, lane) for lane in range(count)]
+    wait(calls)  # all of them, even if one fails: none may go on writing into what the caller has given up
+    for call in calls:
+        call.result()

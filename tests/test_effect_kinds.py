@@ -46,7 +46,7 @@ def level_db(x: Samples) -> float:
     return 10.0 * np.log10(max(float(np.mean(np.square(x, dtype=np.float64))), 1e-30))
 
 
-# Of three draws, the settings at which an effect departs most from a law; the least audible of what it
+# Of these draws, the settings at which an effect departs most from a law; the least audible of what it
 # claims not to obey was measured as -53 dB (a compressor whose threshold is seldom reached).
 DRAWS = 4
 BREAKS_DB = -60.0

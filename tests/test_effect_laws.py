@@ -14,6 +14,7 @@ import torch
 
 from fxstyle import effects
 from fxstyle.effect import Effect, Samples
+from fxstyle.errors import SettingError
 
 RATE = 44100.0
 GRADCHECK_RATE = 8000.0
@@ -22,7 +23,7 @@ RenderWhole = Callable[..., Samples]
 Knobs = dict[str, torch.Tensor]
 
 
-@pytest.fixture(params=effects.names())
+@pytest.fixture(params=[*effects.names(), "eq16"])
 def effect(request: pytest.FixtureRequest) -> Effect:
     return effects.get(request.param)
 
@@ -217,6 +218,15 @@ class TestGradient:
             outputs.append(y.detach().numpy())
         # Rounding of a knob to float32 moves it by 6e-8 of itself, a recursion's memory multiplies that.
         assert difference_db(outputs[1], outputs[0]) < -60.0
+
+
+class TestChoices:
+    def test_a_number_that_is_no_word_is_refused(self, effect: Effect) -> None:
+        x = torch.zeros(1, 2, 64)
+        for param in effect.params:
+            for wrong in (-1.0, 0.5, float(len(param.choices)), float("nan")) if param.choices else ():
+                with pytest.raises(SettingError, match=f"{effect.name}.{param.name} = .* is no choice"):
+                    effect.forward(x, RATE, **knobs([{**effect.defaults(), param.name: wrong}]))
 
 
 class TestBatch:
