@@ -97,7 +97,7 @@ class Param:
             raise SettingError(f"{address}: expected a number in {self._unit_text()}, got {value!r}")
         if not math.isfinite(value) or not self.low <= value <= self.high:
             raise SettingError(
-                f"{address} = {value:g} {self.unit} is outside"
+                f"{address} = {f'{value:g} {self.unit}'.rstrip()} is outside"
                 f" {self.low:g}..{self.high:g} {self._unit_text()};"
                 " choose a value in that range"
             )

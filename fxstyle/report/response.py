@@ -4,7 +4,8 @@ Which pictures there are follows from the laws the effect obeys, not from its na
 
     linear, time-invariant    magnitude response, and the decay of its impulse response where it rings on
     linear, varying           magnitude response at four instants, gain of a tone over time
-    not linear                response to soft and loud noise (|S_xy| / S_xx of a pink spectrum), level out
+    not linear                response to soft and loud noise (|S_xy| / S_xx of a pink spectrum; of varying
+                              effects the root of S_yy / S_xx), level out
                               over level in, harmonics of a loud tone, gain over time when a tone gets louder
 
 All figures are of the left channel of two equal ones (a picture of width would need both, see `inspect`).
@@ -24,7 +25,7 @@ from fxstyle.effect import Effect
 from fxstyle.report.figures import EQ_LEAST_SPAN_DB, FREQUENCY, FREQUENCY_TICKS
 from fxstyle.report.style import CSS
 from fxstyle.report.svg import HEIGHT, WIDTH, Axis, Line, Mark, Plot, round_axis, text_of
-from fxstyle.units import amplitude_to_db, db_to_amplitude, power_to_db
+from fxstyle.units import amplitude_to_db, db_to_amplitude, db_to_power, power_to_db
 
 Vector = npt.NDArray[np.float64]
 
@@ -63,14 +64,20 @@ ENVELOPE_S = 0.004
 
 def _render(effect: Effect, x: Vector, settings: Mapping[str, float]) -> Vector:
     """Return the effect's output for a mono signal (time,) on both of two channels, aligned: the left one."""
+    left: Vector = _render_both(effect, x, settings)[0]
+    return left
+
+
+def _render_both(effect: Effect, x: Vector, settings: Mapping[str, float]) -> Vector:
+    """Return both channels (2, time) of the same."""
     late = effect.latency(RATE, settings)
     stream = np.pad(np.stack([x, x]), ((0, 0), (0, late)))
     state: Any = None
     blocks = []
     for begin in range(0, stream.shape[1], BLOCK):
         y, state = effect.render(stream[:, begin : begin + BLOCK], RATE, state, **settings)
-        blocks.append(np.asarray(y[0], dtype=np.float64))
-    return np.concatenate(blocks)[late:]
+        blocks.append(np.asarray(y, dtype=np.float64))
+    return np.asarray(np.concatenate(blocks, axis=1)[:, late:])
 
 
 def _frequency_axis() -> Axis:
@@ -99,11 +106,11 @@ def _magnitude_db(ir: Vector) -> Vector:
 
 
 def _impulse(effect: Effect, settings: Mapping[str, float], at_s: float) -> Vector:
-    """Return what follows an impulse at `at_s` after the beginning of a stream."""
+    """Return what follows an impulse at `at_s` after the beginning of a stream, (2, time)."""
     begin = round(at_s * RATE)
     x = np.zeros(begin + round(RESPONSE_S * RATE))
     x[begin] = 1.0
-    return _render(effect, x, settings)[begin:]
+    return _render_both(effect, x, settings)[:, begin:]
 
 
 def _responses(effect: Effect, settings: Mapping[str, float]) -> list[Plot]:
@@ -111,7 +118,7 @@ def _responses(effect: Effect, settings: Mapping[str, float]) -> list[Plot]:
     irs = [_impulse(effect, settings, at) for at in instants]
     names = [""] if effect.time_invariant else [f"at {at:g} s" for at in instants]
     lines = tuple(
-        Line(_HZ.tolist(), _magnitude_db(ir).tolist(), "output" if i == 0 else f"term{i}", name)
+        Line(_HZ.tolist(), _magnitude_db(ir[0]).tolist(), "output" if i == 0 else f"term{i}", name)
         for i, (ir, name) in enumerate(zip(irs, names, strict=True))
     )
     plots = [Plot("Magnitude response", _frequency_axis(), _db_axis(lines, "dB"), lines)]
@@ -121,9 +128,11 @@ def _responses(effect: Effect, settings: Mapping[str, float]) -> list[Plot]:
 
 
 def _decay(ir: Vector) -> Plot:
-    """Return the energy that is still to come (M. R. Schroeder 1965), in dB of all of it."""
-    left = np.cumsum(ir[::-1] ** 2)[::-1]
-    step = ir.size // POINTS
+    """Return the energy of both channels that is still to come (M. R. Schroeder 1965), in dB of all of it."""
+    left = np.cumsum(np.sum(ir**2, axis=0)[::-1])[::-1]
+    audible = np.flatnonzero(left > db_to_power(LOWEST_DB) * left[0])
+    left = left[: min(2 * int(audible[-1]) + POINTS, left.size)] if audible.size else left
+    step = max(left.size // POINTS, 1)
     curve = power_to_db(left[::step] / max(float(left[0]), 1e-300), floor_db=LOWEST_DB)
     seconds = np.arange(curve.size) * step / RATE
     line = Line(seconds.tolist(), curve.tolist(), "output")
@@ -145,7 +154,10 @@ def _noise_responses(effect: Effect, settings: Mapping[str, float]) -> Plot:
         y = _render(effect, x, settings)
         f, cross = csd(x, y, RATE, nperseg=BLOCK)
         _, power = welch(x, RATE, nperseg=BLOCK)
-        curve = amplitude_to_db(_around(np.abs(cross / power), f[1]), floor_db=LOWEST_DB)
+        gain = np.abs(cross / power)
+        if not effect.time_invariant:  # a moving delay would be taken for a filter
+            gain = np.sqrt(welch(y, RATE, nperseg=BLOCK)[1] / power)
+        curve = amplitude_to_db(_around(gain, f[1]), floor_db=LOWEST_DB)
         lines.append(Line(_HZ.tolist(), curve.tolist(), css, f"pink noise at {level_db:g} dB"))
     both = tuple(lines)
     return Plot("Response to soft and loud noise", _frequency_axis(), _db_axis(both, "dB"), both)
@@ -208,7 +220,11 @@ def _gain_over_time(effect: Effect, settings: Mapping[str, float]) -> Plot:
     powers = [np.mean(v[: count * size].reshape(count, size) ** 2, axis=1) for v in (x, y)]
     gain = power_to_db(powers[1] / np.maximum(powers[0], 1e-30), floor_db=LOWEST_DB)
     seconds = (np.arange(count) + 0.5) * size / RATE
-    lines = (Line(seconds.tolist(), gain.tolist(), "output"),)
+    # Where a window holds a step, what rings on either side of it is no gain.
+    whole = np.ones(count, dtype=bool)
+    for mark in marks:
+        whole &= np.abs(seconds - mark.x) > 2.0 * ENVELOPE_S
+    lines = (Line(seconds[whole].tolist(), gain[whole].tolist(), "output"),)
     title = f"Gain of {TONE_HZ:g} Hz over time"
     return Plot(title, round_axis(lines[0].x, "time (s)"), _db_axis(lines, "gain (dB)"), lines, marks)
 
