@@ -42,7 +42,7 @@ from numba import njit
 from fxstyle.detector import link_adjoint
 from fxstyle.device import threads
 from fxstyle.effect import Effect, Samples
-from fxstyle.follow import PAST, follow, follow_adjoint
+from fxstyle.follow import PAST, bring_past, follow, follow_adjoint
 from fxstyle.hold import held, rest_of_hold
 from fxstyle.kernel import each_row
 from fxstyle.levels import DB_PER_NEPER, amplitudes, decibels, hold_adjoint, rectify, unrectify
@@ -178,10 +178,7 @@ def _run(x: Samples, p: Floats, decay: float, past: Floats, window: Floats, posi
     lanes = 1 if p[_LINK] == 1.0 else channels
     limits = _limits(p)
     made, gain, room = np.zeros((_ROWS, lanes, BLOCK + 2 * PAST)), np.empty(BLOCK), np.empty((2, BLOCK))
-    for i in range(_ROWS):
-        for c in range(lanes):
-            for n in range(PAST):
-                made[i, c, n] = past[i, c, n]
+    bring_past(past, 0, made, lanes)
     for begin in range(0, length, BLOCK):
         size = min(BLOCK, length - begin)
         position = _detect(x, begin, 0, p, decay, made, window, position, size)
@@ -191,14 +188,8 @@ def _run(x: Samples, p: Floats, decay: float, past: Floats, window: Floats, posi
             source, out = x[c, begin:], y[c, begin:]
             for n in range(size):
                 out[n] = gain[n] * source[n]
-        for i in range(_ROWS):
-            for c in range(lanes):
-                for n in range(PAST):
-                    made[i, c, n] = made[i, c, size + n]
-    for i in range(_ROWS):
-        for c in range(lanes):
-            for n in range(PAST):
-                past[i, c, n] = made[i, c, n]
+        bring_past(made, size, made, lanes)
+    bring_past(made, 0, past, lanes)
     return position
 
 

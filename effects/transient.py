@@ -44,7 +44,7 @@ from numba import njit
 from fxstyle.detector import link_adjoint
 from fxstyle.device import threads
 from fxstyle.effect import Effect, Samples
-from fxstyle.follow import PAST, follow, follow_adjoint
+from fxstyle.follow import PAST, bring_past, follow, follow_adjoint
 from fxstyle.hold import held, rest_of_hold
 from fxstyle.kernel import each_row
 from fxstyle.levels import DB_PER_NEPER, amplitudes, hold_adjoint, rectify, unrectify
@@ -121,10 +121,7 @@ def _run(x: Samples, p: Floats, past: Floats, window: Floats, position: int, y: 
     lanes = 1 if p[_LINK] == 1.0 else channels
     made, a = np.zeros((_ROWS, lanes, BLOCK + 2 * PAST)), np.empty(BLOCK)
     gain_db, scratch = np.empty(BLOCK), np.empty(BLOCK)
-    for i in range(_ROWS):
-        for c in range(lanes):
-            for n in range(PAST):
-                made[i, c, n] = past[i, c, n]
+    bring_past(past, 0, made, lanes)
     for begin in range(0, length, BLOCK):
         size = min(BLOCK, length - begin)
         position = _detect(x, begin, 0, p, made, window, position, a, size)
@@ -136,14 +133,8 @@ def _run(x: Samples, p: Floats, past: Floats, window: Floats, position: int, y: 
             source, out = x[c, begin:], y[c, begin:]
             for n in range(size):
                 out[n] = a[n] * source[n]
-        for i in range(_ROWS):
-            for c in range(lanes):
-                for n in range(PAST):
-                    made[i, c, n] = made[i, c, size + n]
-    for i in range(_ROWS):
-        for c in range(lanes):
-            for n in range(PAST):
-                past[i, c, n] = made[i, c, n]
+        bring_past(made, size, made, lanes)
+    bring_past(made, 0, past, lanes)
     return position
 
 

@@ -152,6 +152,15 @@ def _follow(typing: Any, a: Any, e: Any, rows: Any, attack: Any, release: Any, s
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def bring_past(source: Floats, at: int, target: Floats, lanes: int) -> None:
+    """Copy the PAST samples from `at` on to the beginning of each row and lane of (row, lane, time)."""
+    for i in range(source.shape[0]):
+        for c in range(lanes):
+            for n in range(PAST):
+                target[i, c, n] = source[i, c, at + n]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def follow(a: Floats, e: Floats, attack: float, release: float, size: int) -> None:
     """Fill e from a, both (lane, PAST + time + PAST), from PAST on; what comes after `size` is undefined."""
     lanes = a.shape[0]

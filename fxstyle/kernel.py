@@ -15,7 +15,7 @@ import torch
 from numba import njit
 from torch.autograd.function import once_differentiable
 
-from fxstyle.threads import side_by_side
+from fxstyle.threads import for_each
 
 TINY_IN_LOOP = 1e-20
 """Values in a loop below -400 dB become zero, long before they turn into slow denormal numbers."""
@@ -85,8 +85,7 @@ def _on_threads(one: Callable[..., None], pairs: bool = False) -> Callable[..., 
         count = len(arguments[0])
         parts = [slice(i, i + 2) for i in range(0, count, 2)] if pairs else range(count)
         given = [argument for argument in arguments if argument is not None]
-        rows = [tuple(argument[part] for argument in given) for part in parts]
-        side_by_side(lambda row: one(*rows[row]), len(rows))
+        for_each(one, *([argument[part] for part in parts] for argument in given))
 
     return all_rows
 

@@ -26,7 +26,6 @@ sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +34,7 @@ import torch
 from fxstyle.effect import Samples
 from fxstyle.lanes import STREAMS, Floats, from_lanes, to_lanes
 from fxstyle.recurrence_kernels import BLOCK, IDENTITY, STATES, TINY, Streams, run, run_adjoint
-from fxstyle.threads import side_by_side
+from fxstyle.threads import for_each
 
 __all__ = ["BLOCK", "TINY", "Floats", "SosState", "own", "sosfilt", "sosfilt_block"]
 
@@ -60,12 +59,6 @@ def _bundles(x: Samples) -> list[Streams]:
     return [tuple(rows[begin : begin + STREAMS]) for begin in range(0, len(rows), STREAMS)]
 
 
-def _on_threads(kernel: Callable[..., None], *arguments: Any) -> None:
-    """Call a kernel with the first of each of some sequences, with the second, ..., on torch's threads."""
-    calls = list(zip(*arguments, strict=True))
-    side_by_side(lambda call: kernel(*calls[call]), len(calls))
-
-
 class _Sosfilt(torch.autograd.Function):
     """x (stream, time), sos (stream, section, 6) -> y (stream, time)."""
 
@@ -77,7 +70,7 @@ class _Sosfilt(torch.autograd.Function):
         y = torch.empty_like(samples)
         state = np.zeros((bundles, groups, STATES, width))
         kept = np.empty((bundles, -(-samples.shape[1] // BLOCK), groups, STATES, width))
-        _on_threads(run, _bundles(samples.numpy()), c, state, [0] * bundles, _bundles(y.numpy()), kept)
+        for_each(run, _bundles(samples.numpy()), c, state, [0] * bundles, _bundles(y.numpy()), kept)
         ctx.save_for_backward(samples, torch.from_numpy(c), torch.from_numpy(kept))
         ctx.sections = sos.shape[1]
         return y
@@ -88,7 +81,7 @@ class _Sosfilt(torch.autograd.Function):
         x, c, kept = ctx.saved_tensors
         dx, dc = torch.empty_like(x), np.zeros(c.shape)
         signals = [_bundles(signal.numpy()) for signal in (dy.contiguous(), x, dx)]
-        _on_threads(run_adjoint, signals[0], signals[1], c.numpy(), kept.numpy(), signals[2], dc)
+        for_each(run_adjoint, signals[0], signals[1], c.numpy(), kept.numpy(), signals[2], dc)
         dsos = np.zeros((x.shape[0], ctx.sections, 6))
         dsos[:, :, _FREE] = from_lanes(dc, x.shape[0], ctx.sections)
         return dx, torch.from_numpy(dsos)

@@ -7,10 +7,11 @@ row torch itself uses one thread: its own pool on top would make more threads th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from threading import Barrier, Lock
+from typing import Any
 
 import torch
 
@@ -66,3 +67,12 @@ def side_by_side(work: Callable[[int], object], count: int) -> None:
     wait(calls)  # all of them, even if one fails: none may go on writing into what the caller has given up
     for call in calls:
         call.result()
+
+
+def for_each(function: Callable[..., object], *sequences: Iterable[Any]) -> None:
+    """Call a function with the first of each sequence, with the second, ..., side by side.
+
+    Raises ValueError if the sequences are not equally long.
+    """
+    calls = list(zip(*sequences, strict=True))
+    side_by_side(lambda call: function(*calls[call]), len(calls))
