@@ -14,8 +14,8 @@ import scipy.signal
 import torch
 
 from fxstyle import effects
+from fxstyle.dsp.recurrence import sosfilt
 from fxstyle.features.stft_loss import StftLoss
-from fxstyle.recurrence import sosfilt
 
 RATE = 44100
 OURS = "fxstyle"

@@ -49,10 +49,10 @@ import numpy.typing as npt
 import torch
 from numba import njit
 
+from fxstyle.dsp.kernel import each_channel
+from fxstyle.dsp.recurrence import own
 from fxstyle.effect import Effect, Samples
-from fxstyle.kernel import each_channel
 from fxstyle.param import Param
-from fxstyle.recurrence import own
 
 Floats = npt.NDArray[np.float64]
 

@@ -56,11 +56,11 @@ from numba import njit
 
 from fxstyle import tempo
 from fxstyle.device import threads
+from fxstyle.dsp.kernel import flush
+from fxstyle.dsp.oscillator import SYNC, Floats, oscillate, sweep, swept
+from fxstyle.dsp.recurrence import own
 from fxstyle.effect import Effect, Samples
-from fxstyle.kernel import flush
-from fxstyle.oscillator import SYNC, Floats, oscillate, sweep, swept
 from fxstyle.param import Param
-from fxstyle.recurrence import own
 from fxstyle.units import amplitude_to_db, ms_to_samples
 
 LEAST_MS = 0.25

@@ -13,7 +13,7 @@ Giannoulis, Massberg & Reiss, "Digital dynamic range compressor design", JAES 60
 the level), S eq. 16. The law "level" smooths the level before the curve, in the linear domain (fig. 7a), as
 juce::dsp::Compressor does; "gain" smooths the gain in dB after it (fig. 7c). Times are to 63 % of a step
 (fxstyle.units.time_constant): of the level, or of the dB turned down. Kernels, adjoints and the rest of the
-equations are in fxstyle.dynamics.
+equations are in fxstyle.dsp.dynamics.
 
 torchcomp's smoothing is S with at = 1 - k_attack and rt = 1 - k_release (its times are 2.2 times ours), but
 its `compexp_gain` smooths the gain as a factor, as neither law does; dasp_pytorch smooths it in dB, by the
@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from fxstyle import dynamics
+from fxstyle.dsp import dynamics
+from fxstyle.dsp.recurrence import Floats
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.recurrence import Floats
 
 if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement, Vector

@@ -27,7 +27,7 @@ Adjoint, with a bar for the derivative:
     mu[n] = (10/ln 10) d_bar/E[n] + w mu[n+1],    nu[n] = -(10/ln 10) d_bar/N[n] + w nu[n+1]
     a_bar[n] = 2 (1 - w) a mu[n],    b_bar[n] = 2 (1 - w) b nu[n]
 
-with those of D, of the levels and of the section from fxstyle.detector and fxstyle.sections. The backward
+with those of D, of the levels and of the section from dsp.detector and dsp.sections. The backward
 pass keeps the memory every BLOCK samples, and recomputes one block at a time.
 """
 
@@ -40,15 +40,15 @@ import numpy as np
 import torch
 from numba import njit
 
-from fxstyle.detector import link_adjoint
+from fxstyle.dsp.detector import link_adjoint
+from fxstyle.dsp.follow import PAST, follow, follow_adjoint
+from fxstyle.dsp.kernel import each_row
+from fxstyle.dsp.levels import DB_PER_NEPER, DB_PER_OCTAVE, rectify, unrectify
+from fxstyle.dsp.octaves import octaves, power
+from fxstyle.dsp.recurrence import BLOCK, TINY, Floats, own
+from fxstyle.dsp.sections import BUTTERWORTH, bring, coefficients, flush_all, run, run_adjoint
 from fxstyle.effect import Effect, Samples
-from fxstyle.follow import PAST, follow, follow_adjoint
-from fxstyle.kernel import each_row
-from fxstyle.levels import DB_PER_NEPER, DB_PER_OCTAVE, rectify, unrectify
-from fxstyle.octaves import octaves, power
 from fxstyle.param import Param
-from fxstyle.recurrence import BLOCK, TINY, Floats, own
-from fxstyle.sections import BUTTERWORTH, bring, coefficients, flush_all, run, run_adjoint
 from fxstyle.units import SILENCE_AMPLITUDE, time_constant
 
 WINDOW_MS = 5.0
@@ -93,7 +93,7 @@ def _parts(x: Floats, s: Floats, r: Floats, band: Floats, high: Floats, size: in
         high[n] = x[n] - 0.5 * (r0[n] + r1[n]) - band[n]
 
 
-# Contraction as in fxstyle.sections.
+# Contraction as in dsp.sections.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _powers(a: Floats, b: Floats, window: float, memory: Floats, e: Floats, whole: Floats, size: int) -> None:
     """Fill E and N from both levels, and move E and F on."""

@@ -1,6 +1,6 @@
 """Echoes: a delay line with feedback, its loop filtered by a one-pole low cut and high cut; ping-pong.
 
-The equations of the line, its filters and its adjoint are those of `fxstyle.echo`. The echoes at D, 2D,
+The equations of the line, its filters and its adjoint are those of `fxstyle.dsp.echo`. The echoes at D, 2D,
 3D ... have the levels l, l r, l r^2 ... (r = feedback, l = 10^(level_db/20)), and each has passed the
 filters once more than the one before it. The filters are the bilinear transforms of first-order sections,
 
@@ -8,7 +8,7 @@ filters once more than the one before it. The filters are the bilinear transform
 
 3 dB down exactly at their frequency (J. O. Smith, "Introduction to digital filters", app. E); above
 .49 of the rate they stay there. The time D = rate * time_ms/1000 is fractional, with cubic
-interpolation (`fxstyle.convolve.lagrange_taps`, which states the error); its gain never exceeds one,
+interpolation (`fxstyle.dsp.convolve.lagrange_taps`, which states the error); its gain never exceeds one,
 nor do the filters', so the loop is stable whenever r < 1. With `sync` the time is a note value at
 `tempo_bpm` (`fxstyle.tempo`), from 25 ms to 8 s, and time_ms does not count.
 
@@ -29,10 +29,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fxstyle import echo, tempo
-from fxstyle.convolve import lagrange_split, lagrange_taps
+from fxstyle import tempo
+from fxstyle.dsp import echo
+from fxstyle.dsp.convolve import lagrange_split, lagrange_taps
+from fxstyle.dsp.kernel import each_row
 from fxstyle.effect import Effect, Samples
-from fxstyle.kernel import each_row
 from fxstyle.param import Param
 from fxstyle.units import amplitude_to_db, db_to_amplitude, ms_to_samples, power_to_db
 

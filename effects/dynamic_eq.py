@@ -14,11 +14,11 @@ which is the peaking filter of R. Bristow-Johnson's cookbook, (s^2 + s A/Q' + 1)
 A = sqrt g and Q' = Q/sqrt g. Its poles do not depend on the gain, so the gain may move at any speed. Bands
 work side by side: each one hears the input, and their changes add up (an `eq` multiplies them).
 
-Curve. fxstyle.ranged: of ratio R at first, then flat where the band has moved by `range`, a cut where that
+Curve. dsp.ranged: of ratio R at first, then flat where the band has moved by `range`, a cut where that
 is negative and a boost where it is positive. A static gain with a range that undoes it makes a band that
 acts below its threshold.
 
-The adjoints are those of fxstyle.ranged, detector and sections, with b_bar = (10^(G/20) - 1) y_bar and
+The adjoints are those of dsp.ranged, detector and sections, with b_bar = (10^(G/20) - 1) y_bar and
 G_bar = (ln 10/20) 10^(G/20) b y_bar besides. The backward pass keeps the memory every BLOCK samples, and
 recomputes one block at a time.
 """
@@ -34,15 +34,15 @@ import numpy as np
 import torch
 from numba import njit
 
-from fxstyle.detector import link_adjoint
+from fxstyle.dsp.detector import link_adjoint
+from fxstyle.dsp.follow import PAST, follow, follow_adjoint
+from fxstyle.dsp.kernel import each_row
+from fxstyle.dsp.levels import DB_PER_NEPER, rectify, unrectify
+from fxstyle.dsp.ranged import curve, curve_adjoint
+from fxstyle.dsp.recurrence import BLOCK, TINY, Floats, own
+from fxstyle.dsp.sections import bring, coefficients, flush_all, run, run_adjoint
 from fxstyle.effect import Effect, Samples
-from fxstyle.follow import PAST, follow, follow_adjoint
-from fxstyle.kernel import each_row
-from fxstyle.levels import DB_PER_NEPER, rectify, unrectify
 from fxstyle.param import Param
-from fxstyle.ranged import curve, curve_adjoint
-from fxstyle.recurrence import BLOCK, TINY, Floats, own
-from fxstyle.sections import bring, coefficients, flush_all, run, run_adjoint
 from fxstyle.units import time_constant
 
 _CENTRES_HZ = (250.0, 2500.0, 7000.0)

@@ -5,8 +5,8 @@
     high shelf  H(s) = A (A s^2 + s r/Q + 1) / (s^2 + s r/Q + A)
     cuts        Butterworth filters of order N, 6 N dB per octave: for N = 2, s^2 or 1 over s^2 + s/Q + 1
 
-by R. Bristow-Johnson, "Cookbook formulae for audio EQ biquad filter coefficients" (fxstyle.biquad has the
-discrete form), in series, in float64 (fxstyle.recurrence).
+by R. Bristow-Johnson, "Cookbook formulae for audio EQ biquad filter coefficients" (fxstyle.dsp.biquad has the
+discrete form), in series, in float64 (fxstyle.dsp.recurrence).
 
 The frequency of a cut is where it is 3 dB down, whatever its slope and its Q. At 12 dB per octave a Q of
 0.71 is Butterworth's, and a Q well below 0.5 parts the two real poles and leaves 6 dB per octave. In a
@@ -29,11 +29,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fxstyle.biquad import CUT_SECTIONS, SLOPES_DB, Pass, bell, cut, cut_over_corner, cut_poles
+from fxstyle.dsp.biquad import CUT_SECTIONS, SLOPES_DB, Pass, bell, cut, cut_over_corner, cut_poles
+from fxstyle.dsp.recurrence import SosState, sosfilt, sosfilt_block
 from fxstyle.effect import Effect, Samples
 from fxstyle.errors import SettingError
 from fxstyle.param import Param
-from fxstyle.recurrence import SosState, sosfilt, sosfilt_block
 from fxstyle.units import power_to_db
 
 if TYPE_CHECKING:

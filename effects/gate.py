@@ -15,9 +15,9 @@ not used up, the law is juce::dsp::NoiseGate's, which is pedalboard's: there DET
 release are PEDALBOARD_TIME_RATIO times ours (fxstyle.units.time_constant; JUCE: exp(-2 pi 1000/(rate t))).
 
 Hold. A counter that keeps the gate open has no derivative. The largest energy of the last `hold` samples
-(fxstyle.hold) keeps it open as long, and has one: by the energy at the maximum (the latest of equals), and by
+(dsp.hold) keeps it open as long, and has one: by the energy at the maximum (the latest of equals), and by
 the hold, since w is continuous and piecewise linear in L + f (from the right at whole numbers). v and e are
-fxstyle.follow's, v with an attack of no time. Blocks that are open or shut throughout need no logarithm.
+dsp.follow's, v with an attack of no time. Blocks that are open or shut throughout need no logarithm.
 
 Hysteresis is left out: with two thresholds the gain depends on which was crossed last, so it jumps where
 a crossing appears or vanishes, and has no subgradient there. Detector, hold and release stop chatter.
@@ -39,15 +39,15 @@ import numpy as np
 import torch
 from numba import njit
 
-from fxstyle.detector import link_adjoint
 from fxstyle.device import threads
+from fxstyle.dsp.detector import link_adjoint
+from fxstyle.dsp.follow import PAST, bring_past, follow, follow_adjoint
+from fxstyle.dsp.hold import held, rest_of_hold
+from fxstyle.dsp.kernel import each_row
+from fxstyle.dsp.levels import DB_PER_NEPER, amplitudes, decibels, hold_adjoint, rectify, unrectify
+from fxstyle.dsp.recurrence import BLOCK, Floats, own
 from fxstyle.effect import Effect, Samples
-from fxstyle.follow import PAST, bring_past, follow, follow_adjoint
-from fxstyle.hold import held, rest_of_hold
-from fxstyle.kernel import each_row
-from fxstyle.levels import DB_PER_NEPER, amplitudes, decibels, hold_adjoint, rectify, unrectify
 from fxstyle.param import Param
-from fxstyle.recurrence import BLOCK, Floats, own
 from fxstyle.units import PEDALBOARD_TIME_RATIO, ms_to_samples, time_constant
 
 DETECTOR_MS = 50.0 / PEDALBOARD_TIME_RATIO
@@ -66,7 +66,7 @@ class GateState(NamedTuple):
     """What the gate remembers.
 
     past: (4, channel, PAST) the last samples of what the detector makes. window: (channel, 2, L + 2), see
-    fxstyle.hold. position: samples of its block so far.
+    dsp.hold. position: samples of its block so far.
     """
 
     past: Floats

@@ -1,9 +1,9 @@
 """Look-ahead peak limiter, linked over all channels: no peak above the ceiling, between samples either.
 
     u_c[n] = D x_c[n]
-    m[n] = max_c of |u_c[n]| and of |u_c| at the eighths on both sides of n        fxstyle.truepeak
+    m[n] = max_c of |u_c[n]| and of |u_c| at the eighths on both sides of n        fxstyle.dsp.truepeak
     r[n] = min(1, C/m[n])
-    g[n]: least r of L + 2R + 1 samples, instant attack, release k, averages       fxstyle.lookahead
+    g[n]: least r of L + 2R + 1 samples, instant attack, release k, averages       fxstyle.dsp.lookahead
     y_c[n] = g[n] u_c[n-L-R],   and R samples later, since m looks R ahead
 
 with D = 10^(gain/20), C = 10^(ceiling/20), L the look-ahead, k the release's time constant (63 %) and
@@ -27,7 +27,7 @@ ideal one up to 1 dB. Nothing is clipped there: a clip makes new peaks between.
 Finer meters and real converters see more than 4 times the rate does, which the eighths are for: ffmpeg's
 reads within 0.03 dB of C on music, where quarters alone would leave 0.07.
 
-Adjoint (that of g in fxstyle.lookahead), with a_j the taps of the loudest point of the loudest channel:
+Adjoint (that of g in fxstyle.dsp.lookahead), with a_j the taps of the loudest point of the loudest channel:
 
     dr/dC = 1/m,   dr/dm = -r/m   where m > C,   dm/dx[n+j] = D a_j sign(a . x)
 
@@ -45,12 +45,10 @@ import torch
 from numba import njit
 
 from fxstyle.device import threads
-from fxstyle.effect import Effect, Samples
-from fxstyle.kernel import each_row
-from fxstyle.lookahead import Memory, gain, gain_adjoint, rest
-from fxstyle.param import Param
-from fxstyle.recurrence import Floats, own
-from fxstyle.truepeak import (
+from fxstyle.dsp.kernel import each_row
+from fxstyle.dsp.lookahead import Memory, gain, gain_adjoint, rest
+from fxstyle.dsp.recurrence import Floats, own
+from fxstyle.dsp.truepeak import (
     QUARTERS,
     REACH,
     cubic_weights,
@@ -62,6 +60,8 @@ from fxstyle.truepeak import (
     peaks,
     room,
 )
+from fxstyle.effect import Effect, Samples
+from fxstyle.param import Param
 from fxstyle.units import db_to_amplitude, ms_to_samples, time_constant
 
 TRUE_PEAK = 0
@@ -97,7 +97,7 @@ class LimiterState(NamedTuple):
 def _needed(
     buf: Samples, p: Floats, tables: tuple[Samples, Samples], work: Samples, r: Floats, size: int
 ) -> None:
-    """Fill r[0:size] with C/m or 1; no tables: for samples alone. work is from fxstyle.truepeak.room."""
+    """Fill r[0:size] with C/m or 1; no tables: for samples alone. work is from fxstyle.dsp.truepeak.room."""
     drive, ceiling, start = p[_DRIVE], p[_CEILING], int(p[_AHEAD])
     if tables[0].shape[0] > 0:
         high = levels(buf, start, size, ceiling / drive, tables[0], tables[1], work, r)
@@ -217,7 +217,7 @@ def _at_rest(channels: int, dtype: npt.DTypeLike, ahead: int, reach: int) -> Lim
 
 @cache
 def _tables(dtype: npt.DTypeLike, true_peak: bool) -> tuple[Samples, Samples]:
-    """Return the tables of fxstyle.truepeak in the type of the audio, or empty ones."""
+    """Return the tables of fxstyle.dsp.truepeak in the type of the audio, or empty ones."""
     return folded(QUARTERS).astype(dtype)[: 3 if true_peak else 0], cubic_weights().astype(dtype)
 
 

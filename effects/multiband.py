@@ -1,9 +1,9 @@
 """Three-band compressor: a Linkwitz-Riley split into bands, and a compressor for each of them.
 
-    low + mid + high = AP_1 AP_2 x           24 dB per octave at low_hz and high_hz (fxstyle.crossover)
+    low + mid + high = AP_1 AP_2 x           24 dB per octave at low_hz and high_hz (fxstyle.dsp.crossover)
     y = C_low(low) + C_mid(mid) + C_high(high)
 
-Each C is the compressor of fxstyle.dynamics: a peak detector with attack and release on the level of its
+Each C is the compressor of fxstyle.dsp.dynamics: a peak detector with attack and release on the level of its
 band, a soft knee, make-up. Knee and link are shared. Bands that are left alone sum to an all-pass: nothing
 but the phase changes, by 360 degrees across each crossover.
 
@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fxstyle import crossover, dynamics
+from fxstyle.dsp import crossover, dynamics
+from fxstyle.dsp.recurrence import Floats, SosState
+from fxstyle.dsp.sections import BUTTERWORTH
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.recurrence import Floats, SosState
-from fxstyle.sections import BUTTERWORTH
 
 _BANDS = ("low", "mid", "high")
 _OF_A_BAND = ("threshold_db", "ratio", "attack_ms", "release_ms", "makeup_db")
@@ -62,7 +62,7 @@ class MultibandState(NamedTuple):
     """What the split remembers, and the compressor of each band."""
 
     split: tuple[SosState, ...] | None
-    bands: tuple[Any, ...]  # fxstyle.dynamics' own business
+    bands: tuple[Any, ...]  # fxstyle.dsp.dynamics' own business
 
 
 def _settings(rate: float, knob: Mapping[str, torch.Tensor]) -> torch.Tensor:

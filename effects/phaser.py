@@ -55,11 +55,11 @@ from numba import njit
 
 from fxstyle import tempo
 from fxstyle.device import threads
+from fxstyle.dsp.kernel import TINY_IN_LOOP, flush
+from fxstyle.dsp.oscillator import SYNC, Floats, oscillate, sweep, swept
+from fxstyle.dsp.recurrence import own
 from fxstyle.effect import Effect, Samples
-from fxstyle.kernel import TINY_IN_LOOP, flush
-from fxstyle.oscillator import SYNC, Floats, oscillate, sweep, swept
 from fxstyle.param import Param
-from fxstyle.recurrence import own
 
 Six = tuple[float, float, float, float, float, float]
 

@@ -10,13 +10,13 @@ octave as in C. J. Steinmetz, V. K. Ithapu, P. Calamia, "Filtered noise shaping 
 impulse response estimation", WASPAA 2021.
 
 * N_kb: fixed noise in octave bands, equally strong per Hz, so that equal decays give a white response
-  (`fxstyle.noise`).
+  (`fxstyle.dsp.noise`).
 * T_b lies between t60_low_s at 125 Hz, t60_mid_s at 1 kHz and t60_high_s at 8 kHz, both axes
   logarithmic, and stays constant beyond.
 * tone_db tilts the bands: that many dB more at 8 kHz and less at 125 Hz, straight in octaves through
   0 dB at 1 kHz and beyond.
 * The energy of h is set, whatever the decays: level_db is wet over dry for white noise.
-* The pre-delay is interpolated (`fxstyle.convolve.lagrange_taps`).
+* The pre-delay is interpolated (`fxstyle.dsp.convolve.lagrange_taps`).
 * A response ends where its slowest band is down by 80 dB.
 
 The decay of this noise, measured per octave and channel (Schroeder, -5 .. -35 dB, 44.1 and 48 kHz, decays
@@ -41,7 +41,8 @@ import torch
 from numba import njit, prange
 from torch.autograd.function import once_differentiable
 
-from fxstyle.convolve import (
+from fxstyle.device import room
+from fxstyle.dsp.convolve import (
     LAGRANGE_TAPS,
     MINIMUM_LANES,
     ConvolverState,
@@ -50,9 +51,8 @@ from fxstyle.convolve import (
     lagrange_split,
     lagrange_taps,
 )
-from fxstyle.device import room
+from fxstyle.dsp.noise import centres_hz, noise_bands
 from fxstyle.effect import Effect, Samples
-from fxstyle.noise import centres_hz, noise_bands
 from fxstyle.param import Param
 from fxstyle.units import db_to_amplitude, ms_to_samples
 

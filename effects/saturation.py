@@ -7,8 +7,8 @@
     tube   asymmetric by `bias`, 0 .. 0.8: even harmonics as well; then a high-pass against the DC they bring
     fold   sin: folds back what is too loud; harmonics as Bessel functions of the drive
 
-The equations of f, their sources and the adjoint are in fxstyle.waveshaper, those of U and D, which raise and
-lower the rate by `oversampling`, in fxstyle.oversample. Every f has slope 1 at 0, so low levels pass at gain
+The equations of f, their sources and the adjoint are in dsp.waveshaper, those of U and D, which raise and
+lower the rate by `oversampling`, in dsp.oversample. Every f has slope 1 at 0, so low levels pass at gain
 d o: 0 dB of drive leaves them alone, but the curve still rounds loud peaks off (tanh: -0.7 dB at -6 dBFS,
 -2.4 dB at full scale). Oversampling loses what lies above .455 of the rate (44.1 kHz: flat to 20 kHz).
 
@@ -37,12 +37,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from fxstyle.dsp.oversample import LATE
+from fxstyle.dsp.recurrence import Floats, SosState, sosfilt, sosfilt_block
+from fxstyle.dsp.waveshaper import CURVES, shape, shape_block
 from fxstyle.effect import Effect, Samples
-from fxstyle.oversample import LATE
 from fxstyle.param import Param
-from fxstyle.recurrence import Floats, SosState, sosfilt, sosfilt_block
 from fxstyle.units import db_to_amplitude
-from fxstyle.waveshaper import CURVES, shape, shape_block
 
 if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement

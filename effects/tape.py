@@ -9,13 +9,13 @@ in this order, as on the machine: what the head does to a wavelength it does at 
 Saturation. A biased tape is symmetric: third and fifth harmonic, no second. Its maximum output level (MOL)
 is, by the usual definition, where a 1 kHz tone has 3 % of third harmonic; tanh has that at MOL_DRIVE. So
 drive_db is how far full scale lies above the MOL: at 0 a full-scale sine has those 3 % and loses 0.8 dB. Low
-levels pass at gain 1. Curve and oversampling are those of fxstyle.waveshaper and fxstyle.oversample.
+levels pass at gain 1. Curve and oversampling are those of fxstyle.dsp.waveshaper and fxstyle.dsp.oversample.
 
 Wow and flutter. s_j is the peak deviation of speed, f_j its frequency: the pitch at n is 1 + sum_j s_j
 cos(2 pi f_j n/rate) times what it was, 1 on average, the same in all channels. IEC 60386 (DIN 45507,
 AES6-2008) weights such deviations by some 6 dB per octave on both sides of 4 Hz, where people hear them best,
 and states the peak: about .05 % for studio machines, .1 to .2 % for cassette decks. Wow is slow (reels,
-eccentric rollers), flutter fast (capstan and motor). The interpolation is that of fxstyle.varispeed.
+eccentric rollers), flutter fast (capstan and motor). The interpolation is that of fxstyle.dsp.varispeed.
 
 Head. B is the head bump: at wavelengths near the length of the whole head its core picks up flux as well
 (J. G. McKnight, JAES 8(3), 1960), hence a hill at a frequency that goes with the speed of the tape: one at
@@ -39,13 +39,13 @@ from functools import lru_cache
 
 import torch
 
+from fxstyle.dsp.oversample import LATE
+from fxstyle.dsp.recurrence import Floats, SosState, sosfilt, sosfilt_block
+from fxstyle.dsp.varispeed import reach, sway, sway_block
+from fxstyle.dsp.waveshaper import CURVES, shape, shape_block
 from fxstyle.effect import Effect, Samples
-from fxstyle.oversample import LATE
 from fxstyle.param import Param
-from fxstyle.recurrence import Floats, SosState, sosfilt, sosfilt_block
 from fxstyle.units import db_to_amplitude
-from fxstyle.varispeed import reach, sway, sway_block
-from fxstyle.waveshaper import CURVES, shape, shape_block
 
 MOL_DRIVE = 0.6287902522396438
 """d for which tanh(d sin wt) has a third harmonic of 3 % of its fundamental."""
@@ -95,7 +95,7 @@ def _sways(
     flutter_hz: torch.Tensor,
     flutter_percent: torch.Tensor,
 ) -> torch.Tensor:
-    """Return the settings of fxstyle.varispeed, (batch, 4)."""
+    """Return the settings of fxstyle.dsp.varispeed, (batch, 4)."""
     columns = (
         _swing(wow_percent.double(), wow_hz.double(), rate),
         wow_hz.double() / rate,
@@ -106,7 +106,7 @@ def _sways(
 
 
 def _curves(drive_db: torch.Tensor, output_db: torch.Tensor) -> torch.Tensor:
-    """Return the settings of fxstyle.waveshaper, (batch, 5)."""
+    """Return the settings of fxstyle.dsp.waveshaper, (batch, 5)."""
     drive = MOL_DRIVE * db_to_amplitude(drive_db.double())
     fixed = torch.tensor((0.0, _TANH, STAGES), dtype=torch.float64).expand(drive.shape[0], -1)
     return torch.cat([torch.stack([drive, db_to_amplitude(output_db.double()) / drive], dim=1), fixed], dim=1)

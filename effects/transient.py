@@ -20,7 +20,7 @@ difference D in dB, by 0.115 per dB at first, but stays below 1: after silence D
 else (to the bit for powers of two; down to TINY, -600 dB, below which all is silence). A steady tone has
 f = q = r and is left alone: h is constant for a tone above 50 Hz, because it spans half a period.
 
-The held maximum is fxstyle.hold's, the three envelopes are fxstyle.follow's: q is that of a fall in no time,
+The held maximum is dsp.hold's, the three envelopes are dsp.follow's: q is that of a fall in no time,
 r of a rise in no time. A maximum's derivative belongs to the latest of equals.
 
 Adjoint, with a bar for the derivative and lambda, mu, nu those of f, q, r:
@@ -41,15 +41,15 @@ import numpy as np
 import torch
 from numba import njit
 
-from fxstyle.detector import link_adjoint
 from fxstyle.device import threads
+from fxstyle.dsp.detector import link_adjoint
+from fxstyle.dsp.follow import PAST, bring_past, follow, follow_adjoint
+from fxstyle.dsp.hold import held, rest_of_hold
+from fxstyle.dsp.kernel import each_row
+from fxstyle.dsp.levels import DB_PER_NEPER, amplitudes, hold_adjoint, rectify, unrectify
+from fxstyle.dsp.recurrence import BLOCK, Floats, own
 from fxstyle.effect import Effect, Samples
-from fxstyle.follow import PAST, bring_past, follow, follow_adjoint
-from fxstyle.hold import held, rest_of_hold
-from fxstyle.kernel import each_row
-from fxstyle.levels import DB_PER_NEPER, amplitudes, hold_adjoint, rectify, unrectify
 from fxstyle.param import Param
-from fxstyle.recurrence import BLOCK, Floats, own
 from fxstyle.units import ms_to_samples, time_constant
 
 HOLD_MS = 10.0
@@ -72,7 +72,7 @@ _HELD, _FAST, _SLOW, _LONG, _ROWS = range(5)
 class TransientState(NamedTuple):
     """What the shaper remembers.
 
-    past: (4, channel, PAST) the last samples of h, f, q, r. window: (channel, 2, L + 2), see fxstyle.hold.
+    past: (4, channel, PAST) the last samples of h, f, q, r. window: (channel, 2, L + 2), see dsp.hold.
     position: samples of its block so far.
     """
 

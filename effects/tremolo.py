@@ -37,10 +37,10 @@ import torch
 from numba import njit
 
 from fxstyle import tempo
+from fxstyle.dsp.oscillator import SYNC, Floats, oscillate, sweep, swept
+from fxstyle.dsp.recurrence import own
 from fxstyle.effect import Effect, Samples
-from fxstyle.oscillator import SYNC, Floats, oscillate, sweep, swept
 from fxstyle.param import Param
-from fxstyle.recurrence import own
 
 STEEPEST = 16.0
 """Edges at shape 1, as a multiple of the sine's."""

@@ -35,9 +35,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fxstyle.dsp.recurrence import SosState, sosfilt, sosfilt_block
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.recurrence import SosState, sosfilt, sosfilt_block
 from fxstyle.units import db_to_amplitude, db_to_power, power_to_db
 
 if TYPE_CHECKING:

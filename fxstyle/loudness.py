@@ -32,9 +32,9 @@ import numpy.typing as npt
 from numba import njit
 
 from fxstyle.audio import BLOCK, Audio
+from fxstyle.dsp.truepeak import HALF, exceeds, folded, most, oversampling, phases, quarters
 from fxstyle.effect import Samples
 from fxstyle.errors import AudioError
-from fxstyle.truepeak import HALF, exceeds, folded, most, oversampling, phases, quarters
 from fxstyle.units import SILENCE_DB, amplitude_to_db, db_to_amplitude
 
 Array = npt.NDArray[np.float64]

@@ -104,6 +104,7 @@ FORBIDDEN = [
     ("fxstyle.presets", ("fxstyle.fit", "fxstyle.cli", "fxstyle.report")),
     ("fxstyle.fit", ("fxstyle.cli",)),
     ("fxstyle.features", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects")),
+    ("fxstyle.dsp", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects", "fxstyle.chain")),
     ("fxstyle.device", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects", "fxstyle.chain")),
     ("fxstyle.embed", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects")),
     ("fxstyle.report", ("fxstyle.cli",)),

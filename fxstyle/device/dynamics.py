@@ -1,6 +1,6 @@
-"""The compressor of `fxstyle.dynamics` away from the CPU: recursions in lanes, everything else in torch.
+"""The compressor of `dsp.dynamics` away from the CPU: recursions in lanes, everything else in torch.
 
-Equations and settings are those of `fxstyle.dynamics`, `fxstyle.detector` and `fxstyle.curve`. Both one-poles
+Equations and settings are those of `dsp.dynamics`, `dsp.detector` and `dsp.curve`. Both one-poles
 of the side chain and attack and release are one and the same loop (`fxstyle.device.loops.follow`): with
 up = down it is linear. The high-pass's state is such a one-pole: s[n] = s[n-1] + 2 G (x[n] - s[n-1]).
 Recursions are in float64, curve and power in the sound's precision. Gradients are autograd's, but for loops.
@@ -14,7 +14,7 @@ import torch
 
 from fxstyle.device.groups import in_groups
 from fxstyle.device.loops import follow
-from fxstyle.recurrence import TINY
+from fxstyle.dsp.recurrence import TINY
 
 _LOUDEST = 2.0**100
 """Levels are not above the beginning of the knee by more than this; float32 holds powers up to 2^127."""
@@ -101,7 +101,7 @@ def _compressed(
 
 
 def compress(x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
-    """Compress each row of x (batch, channel, time) by its own row of `fxstyle.dynamics.settings`.
+    """Compress each row of x (batch, channel, time) by its own row of `dsp.dynamics.settings`.
 
     x: float32 or float64. p: (batch, 14), on any device; reading what kind of settings they are costs a wait
     if they do not lie on the CPU.

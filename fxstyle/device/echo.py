@@ -1,4 +1,4 @@
-"""The echoes of `fxstyle.echo` away from the CPU, by frequency sampling.
+"""The echoes of `fxstyle.dsp.echo` away from the CPU, by frequency sampling.
 
     T(z) = z^-d (c_0 + c_1 z^-1 + c_2 z^-2 + c_3 z^-3)
     F(z) = (1 + p)/2 (1 - z^-1)/(1 - p z^-1)  (1 - q)/2 (1 + z^-1)/(1 - q z^-1)
@@ -41,7 +41,7 @@ def echo(x: torch.Tensor, settings: torch.Tensor, whole: Sequence[int]) -> torch
     Parameters
     ----------
     x: (batch, channel, time), float32 or float64.
-    settings: (batch, 9) in float64 as `fxstyle.echo` takes them, on any device.
+    settings: (batch, 9) in float64 as `fxstyle.dsp.echo` takes them, on any device.
     whole: d, one for each row.
 
     Returns

@@ -19,7 +19,7 @@ import torch
 from fxstyle.device.dynamics import each_lane, followed, lanes, linked
 from fxstyle.device.groups import in_groups
 from fxstyle.device.loops import latest_maximum
-from fxstyle.levels import DB_PER_NEPER
+from fxstyle.dsp.levels import DB_PER_NEPER
 
 _BYTES_OF_GATE, _BYTES_OF_TRANSIENT = 200, 150
 """Per sample, of what they make on their way."""

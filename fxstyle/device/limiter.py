@@ -1,6 +1,6 @@
 """The look-ahead limiter of effects/limiter.py away from the CPU: one recursion in lanes, the rest in torch.
 
-Equations and settings are those of effects/limiter.py, fxstyle/lookahead.py and fxstyle/truepeak.py. Here
+Equations and settings are those of effects/limiter.py, dsp/lookahead.py and dsp/truepeak.py. Here
 
 * the seven values between two samples are seven filters, applied to one transform of the sound;
 * the minimum over a window is the loop `fxstyle.device.loops.latest_maximum`;
@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 
 from fxstyle.device.groups import in_groups
 from fxstyle.device.loops import follow, latest_maximum
-from fxstyle.truepeak import HALF, eighths
+from fxstyle.dsp.truepeak import HALF, eighths
 
 _BYTES, _BYTES_BETWEEN = 100, 150
 """Per sample, of what it makes on its way; with peaks between samples."""

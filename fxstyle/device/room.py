@@ -92,7 +92,7 @@ def streams(
 def convolve(x: torch.Tensor, ir: torch.Tensor) -> torch.Tensor:
     """Convolve each signal of x (batch, channel, time) with its own ir (batch, channel, taps).
 
-    As `fxstyle.convolve.convolve`, on any device.
+    As `fxstyle.dsp.convolve.convolve`, on any device.
     """
     if x.shape[-1] == 0:
         return x.clone()

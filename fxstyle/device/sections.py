@@ -1,4 +1,4 @@
-"""Cascades of second-order sections away from the CPU: `fxstyle.recurrence.sosfilt` by frequency sampling.
+"""Cascades of second-order sections away from the CPU: `dsp.recurrence.sosfilt` by frequency sampling.
 
     H(z) = prod_s (b0 + b1 z^-1 + b2 z^-2) / (1 + a1 z^-1 + a2 z^-2)
 
@@ -40,7 +40,7 @@ def response(circle: Circle, sos: torch.Tensor) -> torch.Tensor:
 
 
 def sosfilt(x: torch.Tensor, sos: torch.Tensor) -> torch.Tensor:
-    """Filter each row of a batch by its own cascade; as `fxstyle.recurrence.sosfilt`, on any device.
+    """Filter each row of a batch by its own cascade; as `dsp.recurrence.sosfilt`, on any device.
 
     Parameters
     ----------

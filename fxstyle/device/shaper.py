@@ -1,6 +1,6 @@
-"""Oversampled curves away from the CPU: `fxstyle.waveshaper.shape` in torch.
+"""Oversampled curves away from the CPU: `dsp.waveshaper.shape` in torch.
 
-Curves and settings are those of fxstyle/waveshaper.py, filters those of fxstyle/oversample.py. With zeros
+Curves and settings are those of dsp/waveshaper.py, filters those of dsp/oversample.py. With zeros
 between the samples, U is a filter at the highest rate M = 2^J, and D its transpose over M; half-bands are
 symmetric, so both have the real transfer function
 
@@ -22,8 +22,8 @@ import torch
 from torch.nn.functional import pad
 
 from fxstyle.device.groups import in_groups
-from fxstyle.oversample import COUNTS, LATE, TAPS
-from fxstyle.waveshaper import CURVES, SOFT_LIMIT
+from fxstyle.dsp.oversample import COUNTS, LATE, TAPS
+from fxstyle.dsp.waveshaper import CURVES, SOFT_LIMIT
 
 _CUBE = 4.0 / 27.0
 
@@ -69,7 +69,7 @@ def _bent(kind: str, stages: int, x: torch.Tensor, p: torch.Tensor) -> torch.Ten
 
 
 def shape(x: torch.Tensor, settings: torch.Tensor) -> torch.Tensor:
-    """Apply to each row of x (batch, channel, time) its own curve, as `fxstyle.waveshaper.shape` does.
+    """Apply to each row of x (batch, channel, time) its own curve, as `dsp.waveshaper.shape` does.
 
     settings: (batch, 5) in float64, on any device; finding out which curves they ask for costs a wait if
     they do not lie on the CPU.

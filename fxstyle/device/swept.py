@@ -14,7 +14,7 @@ import torch
 
 from fxstyle.device.feedback import TAPS, allpasses, swept_line
 from fxstyle.device.groups import in_groups
-from fxstyle.oscillator import by_channel
+from fxstyle.dsp.oscillator import by_channel
 
 _BYTES = 100
 """Per sample, of what they make on their way."""

@@ -29,9 +29,9 @@ import torch
 from numba import njit
 from torch.autograd.function import once_differentiable
 
+from fxstyle.dsp.threads import side_by_side
 from fxstyle.features.frames import Frames
 from fxstyle.features.logarithm import Array, Logs, logs, take_logs
-from fxstyle.threads import side_by_side
 
 RESOLUTIONS = (
     Frames(1024, 120, 600, centred=True),

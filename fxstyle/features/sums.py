@@ -27,11 +27,11 @@ import torch
 from numba import njit
 from torch.autograd.function import once_differentiable
 
+from fxstyle.dsp.threads import side_by_side
 from fxstyle.features.bands import pooling
 from fxstyle.features.frames import Frames
 from fxstyle.features.logarithm import Array, Logs, logs, take_logs
 from fxstyle.features.spectrogram import power_scale, power_spectrogram
-from fxstyle.threads import side_by_side
 
 Indices = tuple[range, int]
 """Bands as `bands.pooling` takes them: their numbers, and how many there are to the octave."""

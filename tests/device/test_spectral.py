@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from fxstyle import echo as on_cpu
-from fxstyle import recurrence
 from fxstyle.device import echo, groups, sections, spectral
+from fxstyle.dsp import echo as on_cpu
+from fxstyle.dsp import recurrence
+from fxstyle.dsp.kernel import each_row
 from fxstyle.effects import delay, eq
-from fxstyle.kernel import each_row
 
 ROWS = 6
 

@@ -73,7 +73,7 @@ def test_fractional_time_is_the_phase_of_a_low_tone():
 
 
 def _naive(x, rate, time_ms, feedback, level_db, low_cut_hz, high_cut_hz, ping_pong=0.0):
-    """Follow fxstyle.echo word by word; low_cut_hz None: no filters."""
+    """Follow fxstyle.dsp.echo word by word; low_cut_hz None: no filters."""
     s, channels, delay = ping_pong, len(x), time_ms * rate / 1000
     d = math.floor(delay) - 1
     t = delay - d

@@ -13,8 +13,8 @@ import torch
 from scipy.signal import butter, freqz
 from scipy.signal import sosfilt as scipy_sosfilt
 
-from fxstyle.biquad import CUT_SECTIONS, SLOPES_DB, bell
-from fxstyle.biquad import cut as cut_of
+from fxstyle.dsp.biquad import CUT_SECTIONS, SLOPES_DB, bell
+from fxstyle.dsp.biquad import cut as cut_of
 from fxstyle.effects import eq
 from fxstyle.effects.eq import EFFECT, MOST_PEAKS, START_LIMIT_DB, design, make, response_db, start
 from fxstyle.errors import SettingError

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fxstyle.audio import Audio, read, write
+from fxstyle.dsp.truepeak import REACH, eighths
 from fxstyle.effect import Samples
 from fxstyle.effects.limiter import EFFECT, LEAST_RAMP, delay
 from fxstyle.loudness import PeakMeter
-from fxstyle.truepeak import REACH, eighths
 
 RATE = 44100.0
 TRUE, SAMPLE = 0.0, 1.0

@@ -15,11 +15,11 @@ import pytest
 import scipy.special
 import torch
 
+from fxstyle.dsp.oversample import LATE
+from fxstyle.dsp.waveshaper import CURVES, SOFT_LIMIT, TANH_LIMIT, curve, slope
 from fxstyle.effect import Samples
 from fxstyle.effects import saturation
 from fxstyle.effects.saturation import BLOCKER_HZ, EFFECT
-from fxstyle.oversample import LATE
-from fxstyle.waveshaper import CURVES, SOFT_LIMIT, TANH_LIMIT, curve, slope
 
 RATE = 44100.0
 TANH, SOFT, TUBE, FOLD = range(4)

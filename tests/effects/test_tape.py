@@ -11,7 +11,7 @@ import pytest
 import scipy.signal
 import torch
 
-from fxstyle import varispeed
+from fxstyle.dsp import varispeed
 from fxstyle.effect import Samples
 from fxstyle.effects.tape import BUMP_Q, EFFECT
 

@@ -14,9 +14,9 @@ import torch
 from scipy.signal import butter
 from scipy.signal import sosfilt as scipy_sosfilt
 
+from fxstyle.dsp.lanes import SECTIONS, SPAN, STREAMS, WIDTH, from_lanes, to_lanes
+from fxstyle.dsp.recurrence import BLOCK, TINY, sosfilt, sosfilt_block
 from fxstyle.effect import Samples
-from fxstyle.lanes import SECTIONS, SPAN, STREAMS, WIDTH, from_lanes, to_lanes
-from fxstyle.recurrence import BLOCK, TINY, sosfilt, sosfilt_block
 
 
 def cascade(sections: int) -> Samples:
@@ -183,9 +183,9 @@ def test_a_plain_processor_gives_the_same_bits(tmp_path: Path) -> None:
     """One without wide registers and fused multiply-add, for which the lanes are laid out otherwise."""
     code = (
         "import numpy as np\n"
-        "from fxstyle.lanes import STREAMS\n"
-        "from fxstyle.recurrence import sosfilt_block\n"
-        "from tests.test_recurrence import cascade, digest\n"
+        "from fxstyle.dsp.lanes import STREAMS\n"
+        "from fxstyle.dsp.recurrence import sosfilt_block\n"
+        "from tests.dsp.test_recurrence import cascade, digest\n"
         "x = np.random.default_rng(12).standard_normal((2, 3000))\n"
         "print(STREAMS, digest(sosfilt_block(x, cascade(6), None)[0]))\n"
     )
@@ -195,7 +195,7 @@ def test_a_plain_processor_gives_the_same_bits(tmp_path: Path) -> None:
         "NUMBA_CPU_FEATURES": "",
         "NUMBA_CACHE_DIR": str(tmp_path),
     }
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

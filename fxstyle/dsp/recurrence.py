@@ -17,7 +17,7 @@ u_0 .. u_S: they mean the same whatever the coefficients, which may therefore ch
 Speed. A recursion waits for itself: one section alone takes a product and a difference per sample, some five
 cycles in which a core could do eighty multiplications. So eight sections of two streams, be they the
 channels of a row or two rows, share one time loop, each section two samples behind the one before it
-(fxstyle.lanes); up to eight cost what one costs. States stay in float64, whatever the audio. The forward
+(fxstyle.dsp.lanes); up to eight cost what one costs. States stay in float64, whatever the audio. The forward
 pass keeps the states every BLOCK samples; the backward pass recomputes one block at a time in cache.
 Denormals: states below TINY are set to zero at multiples of BLOCK samples since the beginning of the stream
 (an absolute position, so that the result does not depend on the size of the blocks), and so is every output
@@ -31,10 +31,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from fxstyle.dsp.lanes import STREAMS, Floats, from_lanes, to_lanes
+from fxstyle.dsp.recurrence_kernels import BLOCK, IDENTITY, STATES, TINY, Streams, run, run_adjoint
+from fxstyle.dsp.threads import for_each
 from fxstyle.effect import Samples
-from fxstyle.lanes import STREAMS, Floats, from_lanes, to_lanes
-from fxstyle.recurrence_kernels import BLOCK, IDENTITY, STATES, TINY, Streams, run, run_adjoint
-from fxstyle.threads import for_each
 
 __all__ = ["BLOCK", "TINY", "Floats", "SosState", "own", "sosfilt", "sosfilt_block"]
 

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from fxstyle.recurrence import TINY, Floats
+from fxstyle.dsp.recurrence import TINY, Floats
 
 Indices = npt.NDArray[np.int32]
 

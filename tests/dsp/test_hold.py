@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fxstyle.dsp.hold import held, rest_of_hold
 from fxstyle.effect import Samples
-from fxstyle.hold import held, rest_of_hold
 
 
 def plain(v: Samples, hold: float) -> Samples:

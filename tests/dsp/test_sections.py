@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.signal import bilinear, lfilter
 
+from fxstyle.dsp.sections import NYQUIST_SHARE, coefficients, run, run_adjoint
 from fxstyle.effect import Samples
-from fxstyle.sections import NYQUIST_SHARE, coefficients, run, run_adjoint
 
 RATE = 44100.0
 

@@ -15,7 +15,7 @@ import torch
 from numba import njit
 from torch.autograd.function import once_differentiable
 
-from fxstyle.threads import for_each
+from fxstyle.dsp.threads import for_each
 
 TINY_IN_LOOP = 1e-20
 """Values in a loop below -400 dB become zero, long before they turn into slow denormal numbers."""

@@ -12,9 +12,9 @@ import pytest
 import torch
 from scipy.signal import butter, sosfilt
 
-from fxstyle.crossover import BANDS, design, split, split_block
+from fxstyle.dsp.crossover import BANDS, design, split, split_block
+from fxstyle.dsp.sections import NYQUIST_SHARE
 from fxstyle.effect import Samples
-from fxstyle.sections import NYQUIST_SHARE
 
 RATE = 44100.0
 PAIRS = ((200.0, 3000.0), (30.0, 90.0), (1900.0, 20000.0), (700.0, 700.0), (2000.0, 500.0))

@@ -1,12 +1,12 @@
 """Dynamics: level, attack and release, static curve, look-ahead, make-up, mix; and their exact adjoint.
 
-    d_c[n] = |x_c[n]|, or the root of the mean square of x_c, high-passed           fxstyle.detector
+    d_c[n] = |x_c[n]|, or the root of the mean square of x_c, high-passed           fxstyle.dsp.detector
     a_c[n] = (1 - link) d_c[n] + link max_k d_k[n]
-    r_c[n] = octaves to turn a'_c[n] down                                           fxstyle.curve
+    r_c[n] = octaves to turn a'_c[n] down                                           fxstyle.dsp.curve
     q_c[n] = 2^-r'_c[n]
     y_c[n] = (m M q_c[n + L] + 1 - m) x_c[n]                        mix m, make-up M, look-ahead L
 
-Two laws, which differ in what attack and release smooth (fxstyle.follow; below S):
+Two laws, which differ in what attack and release smooth (fxstyle.dsp.follow; below S):
 
     level: a' = S(a), r' = r        the level, as juce::dsp::Compressor does
     gain:  a' = a, r' = S(r)        the gain in dB, after the curve: Giannoulis, Massberg & Reiss, "Digital
@@ -37,14 +37,14 @@ import numpy as np
 import torch
 from numba import njit
 
-from fxstyle import curve
-from fxstyle.detector import link_adjoint, listen, listen_adjoint
 from fxstyle.device import threads
+from fxstyle.dsp import curve
+from fxstyle.dsp.detector import link_adjoint, listen, listen_adjoint
+from fxstyle.dsp.follow import PAST, follow, follow_adjoint
+from fxstyle.dsp.kernel import each_row
+from fxstyle.dsp.levels import DB_PER_OCTAVE, rectify, unrectify
+from fxstyle.dsp.recurrence import TINY, Floats, own
 from fxstyle.effect import Samples
-from fxstyle.follow import PAST, follow, follow_adjoint
-from fxstyle.kernel import each_row
-from fxstyle.levels import DB_PER_OCTAVE, rectify, unrectify
-from fxstyle.recurrence import TINY, Floats, own
 from fxstyle.units import db_to_amplitude, ms_to_samples, time_constant
 
 LAWS = ("level", "gain")
@@ -63,7 +63,7 @@ _KEEP_NOTHING = np.empty((0, 0, 0))
 _THRESHOLD, _SLOPE, _KNEE, _LINK, _ATTACK, _RELEASE, _LAW = range(7)
 _WET, _DRY, _AHEAD, _DELAY, _CUT, _KEEP, _LISTENS = range(7, 14)
 
-# Columns of a channel's memory; the first two are fxstyle.detector's.
+# Columns of a channel's memory; the first two are fxstyle.dsp.detector's.
 _GAIN, _OF_LAW = 2, 3
 _FOLLOWED = 4  # the last PAST samples of what is followed, and of what follows
 _MEMORY = _FOLLOWED + 2 * PAST
@@ -78,7 +78,7 @@ class DynamicsState(NamedTuple):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _constants(p: Floats, typed: Samples) -> None:
-    """Fill `typed` with what fxstyle.curve needs, and m M, 1 - m, f, 1 - f, in the sound's own type."""
+    """Fill `typed` with what fxstyle.dsp.curve needs, and m M, 1 - m, f, 1 - f, in the sound's own type."""
     curve.constants(p[_SLOPE], p[_KNEE], typed)
     share = p[_DELAY] - p[_AHEAD]
     mix = typed[curve.CONSTANTS :]
@@ -197,7 +197,7 @@ def _run(x: Samples, p: Floats, memory: Floats, y: Samples, kept: Floats) -> Non
                 out[n] = (wet * gain[n] + dry) * part[n]
 
 
-# Reassociation lets the sums run in SIMD lanes, in loops that write to no array: see fxstyle.curve.
+# Reassociation lets the sums run in SIMD lanes, in loops that write to no array: see fxstyle.dsp.curve.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 def _output_adjoint(
     dy: Samples, x: Samples, begin: int, p: Floats, q: Samples, was: Samples, later: Floats, g: Floats,

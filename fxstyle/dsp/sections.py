@@ -29,8 +29,8 @@ import math
 import torch
 from numba import njit
 
+from fxstyle.dsp.recurrence import TINY, Floats
 from fxstyle.effect import Samples
-from fxstyle.recurrence import TINY, Floats
 
 NYQUIST_SHARE = 0.98
 """Highest design frequency over rate/2: beyond it tan(pi f/rate) has no meaning left."""

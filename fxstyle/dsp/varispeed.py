@@ -4,7 +4,7 @@
     y[n] = sum_{i<TAPS} w_i(t) x[n + k + i - BEFORE],   k = floor(q),   t = q - k
 
 The speed is 1 + 2 pi (a_1 f_1 cos + a_2 f_2 cos), 1 on average. f in turns per sample, a in samples; n counts
-from the beginning of the stream, so the result does not depend on how that is cut (`fxstyle.oscillator`).
+from the beginning of the stream, so the result does not depend on how that is cut (`fxstyle.dsp.oscillator`).
 
 w_i(t) = h(i - BEFORE - t), where h is the Kaiser-windowed sinc, and between two whole numbers a polynomial
 of degree DEGREE that agrees with it at Chebyshev's nodes and at both ends (C. W. Farrow, "A continuously
@@ -31,10 +31,10 @@ import numpy.typing as npt
 import torch
 from numba import njit
 
+from fxstyle.dsp.kernel import each_channel
+from fxstyle.dsp.oscillator import SYNC, circles, oscillate
+from fxstyle.dsp.recurrence import Floats
 from fxstyle.effect import Samples
-from fxstyle.kernel import each_channel
-from fxstyle.oscillator import SYNC, circles, oscillate
-from fxstyle.recurrence import Floats
 
 TAPS = 16
 BEFORE = TAPS // 2 - 1

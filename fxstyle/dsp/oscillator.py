@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from numba import njit
 
-from fxstyle.kernel import each_channel
+from fxstyle.dsp.kernel import each_channel
 
 SYNC = 64
 """Samples between two exact values."""

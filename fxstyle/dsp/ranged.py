@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from numba import njit
 
-from fxstyle.levels import DB_PER_NEPER, DB_PER_OCTAVE
-from fxstyle.octaves import octaves, power
-from fxstyle.recurrence import Floats
+from fxstyle.dsp.levels import DB_PER_NEPER, DB_PER_OCTAVE
+from fxstyle.dsp.octaves import octaves, power
+from fxstyle.dsp.recurrence import Floats
 
 # What the curve takes, in this order: T, gain, range, S, W.
 THRESHOLD, GAIN, RANGE, SLOPE, KNEE = range(5)

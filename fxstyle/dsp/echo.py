@@ -36,10 +36,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from fxstyle.convolve import LAGRANGE_TAPS
+from fxstyle.dsp.convolve import LAGRANGE_TAPS
+from fxstyle.dsp.kernel import flush
+from fxstyle.dsp.recurrence import own
 from fxstyle.effect import Samples
-from fxstyle.kernel import flush
-from fxstyle.recurrence import own
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from fxstyle.threads import side_by_side
+from fxstyle.dsp.threads import side_by_side
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_an_error_in_a_lane_is_raised() -> None:
 def test_a_forked_process_gets_threads_of_its_own() -> None:
     program = """
 import os, torch
-from fxstyle.threads import side_by_side
+from fxstyle.dsp.threads import side_by_side
 torch.set_num_threads(2)
 seen = []
 side_by_side(seen.append, 4)

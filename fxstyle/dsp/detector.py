@@ -6,7 +6,7 @@ The low cut is a first-order high pass (trapezoidal; Zavalishin, "The Art of VA 
     u[n] = x[n] - s[n-1],  s[n] = s[n-1] + 2 G u[n],  h[n] = (1 - G) u[n]   G = K/(1 + K), K = tan(pi f/rate)
     v[n] = c v[n-1] + (1 - c) h[n]^2,   d[n] = sqrt v[n];  d[n] = |h[n]| for c = 0
 
-With f = 0 s stays 0, and h is x to the bit. The channels are linked by fxstyle.levels.rectify.
+With f = 0 s stays 0, and h is x to the bit. The channels are linked by fxstyle.dsp.levels.rectify.
 
 Adjoint, with a bar for the derivative and sigma that of s, mu that of v in all they flow to:
 
@@ -24,9 +24,9 @@ import math
 
 from numba import njit
 
+from fxstyle.dsp.follow import back, fused
+from fxstyle.dsp.recurrence import TINY, Floats
 from fxstyle.effect import Samples
-from fxstyle.follow import back, fused
-from fxstyle.recurrence import TINY, Floats
 
 # Columns of what the side chain remembers, and, backwards, of what flows to the block before.
 SLOW, ENERGY = range(2)
@@ -80,7 +80,7 @@ def listen(
                 d[c, n] = math.sqrt(s[c, n + 1])
 
 
-# Reassociation lets the sums run in SIMD lanes, in loops that write to no array: see fxstyle.curve.
+# Reassociation lets the sums run in SIMD lanes, in loops that write to no array: see fxstyle.dsp.curve.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 def listen_adjoint(
     g: Floats, u: Floats, d: Samples, cut: float, keep: float, memory: Floats, carry: Floats, s: Floats,

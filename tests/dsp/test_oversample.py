@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fxstyle import oversample
-from fxstyle.oversample import (
+from fxstyle.dsp import oversample
+from fxstyle.dsp.oversample import (
     ENTRANCE,
     LANES,
     LATE,

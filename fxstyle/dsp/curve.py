@@ -20,10 +20,10 @@ import math
 import numpy as np
 from numba import njit
 
+from fxstyle.dsp.levels import DB_PER_OCTAVE
+from fxstyle.dsp.octaves import octaves, power
+from fxstyle.dsp.recurrence import Floats
 from fxstyle.effect import Samples
-from fxstyle.levels import DB_PER_OCTAVE
-from fxstyle.octaves import octaves, power
-from fxstyle.recurrence import Floats
 
 CONSTANTS = 5
 """Numbers that `constants` fills in."""

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fxstyle.oscillator import SYNC, circles, oscillate
+from fxstyle.dsp.oscillator import SYNC, circles, oscillate
 
 
 @pytest.mark.parametrize("phase", [0.0, 1.2, math.pi])

@@ -14,8 +14,8 @@ import math
 import numpy as np
 from numba import njit
 
+from fxstyle.dsp.recurrence import TINY, Floats
 from fxstyle.effect import Samples
-from fxstyle.recurrence import TINY, Floats
 
 DB_PER_OCTAVE = 20.0 * math.log10(2.0)
 DB_PER_NEPER = 20.0 / math.log(10.0)

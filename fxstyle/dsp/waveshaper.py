@@ -12,7 +12,7 @@ asymmetric curve has even harmonics); the addition theorem leaves one division. 
 sinusoidal waveshaping (M. Le Brun, JAES 27(4), 1979), whose harmonics are Bessel functions (Jacobi-Anger):
 sin(d sin wt) = 2 sum_k J_{2k+1}(d) sin((2k+1) wt).
 
-U and D raise and lower the rate by 2^J (fxstyle.oversample); J = 0 is the curve alone. The adjoint:
+U and D raise and lower the rate by 2^J (fxstyle.dsp.oversample); J = 0 is the curve alone. The adjoint:
 
     dx = o d 2^J D(s),   s = f'(d U(x)) U(dy)/2^J,   dd = o sum s U(x),   do = sum f U(dy)/2^J
 
@@ -28,9 +28,8 @@ import numpy as np
 import torch
 from numba import njit
 
-from fxstyle.effect import Samples
-from fxstyle.kernel import each_channel
-from fxstyle.oversample import (
+from fxstyle.dsp.kernel import each_channel
+from fxstyle.dsp.oversample import (
     ENTRANCE,
     LANES,
     LATE,
@@ -46,7 +45,8 @@ from fxstyle.oversample import (
     tile,
     up,
 )
-from fxstyle.recurrence import Floats, own
+from fxstyle.dsp.recurrence import Floats, own
+from fxstyle.effect import Samples
 
 CURVES = ("tanh", "soft", "tube", "fold")
 _TANH, _SOFT, _TUBE, _FOLD = range(4)

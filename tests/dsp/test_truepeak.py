@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import BarycentricInterpolator
 
-from fxstyle.effect import Samples
-from fxstyle.truepeak import (
+from fxstyle.dsp.truepeak import (
     HALF,
     QUARTERS,
     REACH,
@@ -24,6 +23,7 @@ from fxstyle.truepeak import (
     quarters,
     room,
 )
+from fxstyle.effect import Samples
 
 
 def windowed_sinc(x: Samples, at: float) -> float:

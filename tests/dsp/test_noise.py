@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from fxstyle.noise import _split_mix, noise_bands
+from fxstyle.dsp.noise import _split_mix, noise_bands
 
 
 def test_all_bands_together_are_white():

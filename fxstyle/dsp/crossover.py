@@ -15,7 +15,7 @@ neighbours are in phase, each 6 dB down, where they cross. With g = tan(pi f/rat
 Nothing asks for low_hz < high_hz. The sum is the same product in either order; as high_hz moves below
 low_hz the middle band fades away (by 24 dB per octave and side) and the other two meet at low_hz.
 
-Speed. Up to eight sections cost what one costs (fxstyle.recurrence), so each band is a cascade of its own:
+Speed. Up to eight sections cost what one costs (dsp.recurrence), so each band is a cascade of its own:
 three passes. A kernel of the five state-variable sections that would do (HP^2 = AP - LP^2) took as long.
 """
 
@@ -25,9 +25,9 @@ import math
 
 import torch
 
+from fxstyle.dsp.recurrence import Floats, SosState, sosfilt, sosfilt_block
+from fxstyle.dsp.sections import BUTTERWORTH, NYQUIST_SHARE
 from fxstyle.effect import Samples
-from fxstyle.recurrence import Floats, SosState, sosfilt, sosfilt_block
-from fxstyle.sections import BUTTERWORTH, NYQUIST_SHARE
 
 BANDS = 3
 

@@ -10,12 +10,12 @@ import torch
 from numba import njit
 from scipy.signal import butter, lfilter
 
-from fxstyle import dynamics
-from fxstyle.detector import listen
+from fxstyle.dsp import dynamics
+from fxstyle.dsp.detector import listen
+from fxstyle.dsp.follow import PAST, follow
+from fxstyle.dsp.octaves import octaves, power
+from fxstyle.dsp.recurrence import Floats
 from fxstyle.effect import Samples
-from fxstyle.follow import PAST, follow
-from fxstyle.octaves import octaves, power
-from fxstyle.recurrence import Floats
 
 RATE = 44100.0
 KNOBS = {

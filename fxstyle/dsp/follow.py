@@ -31,7 +31,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fxstyle.recurrence import TINY, Floats
+from fxstyle.dsp.recurrence import TINY, Floats
 
 # What numba declares of itself leaves out what it does at run time.
 _instruction: Any = intrinsic
@@ -189,7 +189,7 @@ def back(g: Floats, k: Floats, carry: Floats, size: int) -> None:
         carry[other] = two if abs(two) >= TINY else 0.0
 
 
-# Reassociation lets the sums run in SIMD lanes, in loops that write to no array: see fxstyle.curve.
+# Reassociation lets the sums run in SIMD lanes, in loops that write to no array: see fxstyle.dsp.curve.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 def _coefficients_adjoint(g: Floats, a: Floats, e: Floats, size: int) -> tuple[float, float]:
     """Return the gradients of the attack's coefficient and the release's from lambda."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fxstyle.kernel import each_channel, each_row
+from fxstyle.dsp.kernel import each_channel, each_row
 
 
 def _line(x, p, c, y):

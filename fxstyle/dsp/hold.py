@@ -5,7 +5,7 @@
 It is continuous and piecewise linear in the hold. The maximum over blocks of L + 1 samples counted from the
 beginning of the stream (what is left of the last block, what has come of this one) is van Herk's (1992) and
 Gil & Werman's (1993): two comparisons per sample, however long the hold. Its adjoint is
-`fxstyle.levels.hold_adjoint`.
+`fxstyle.dsp.levels.hold_adjoint`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from fxstyle.recurrence import Floats
+from fxstyle.dsp.recurrence import Floats
 
 # Rows of a channel's memory.
 _PAST, _LEFT = range(2)

@@ -7,7 +7,7 @@ import pytest
 import scipy.signal
 import torch
 
-from fxstyle.convolve import StreamConvolver, convolve, lagrange_split, lagrange_taps
+from fxstyle.dsp.convolve import StreamConvolver, convolve, lagrange_split, lagrange_taps
 
 
 def _noise(*shape, seed=0, dtype=np.float64):

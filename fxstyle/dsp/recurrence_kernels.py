@@ -1,7 +1,7 @@
-"""Kernels of `fxstyle.recurrence`: cascades of second-order sections, a group of SECTIONS in one time loop.
+"""Kernels of `dsp.recurrence`: cascades of second-order sections, a group of SECTIONS in one time loop.
 
 A block goes through the groups one after the other, in rows of numbers in which sample n of the block is at
-LEAD + n: turn i of a pass (fxstyle.lanes) reads sample i + SKEW and writes sample i - SPAN, of the adjoint
+LEAD + n: turn i of a pass (dsp.lanes) reads sample i + SKEW and writes sample i - SPAN, of the adjoint
 pass, which goes back in time, it reads sample i - SPAN - SKEW and writes sample i. What lies before and after
 the block only fills lanes that are not at work.
 
@@ -15,8 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from fxstyle.effect import Samples
-from fxstyle.lanes import (
+from fxstyle.dsp.lanes import (
     SKEW,
     SPAN,
     STREAMS,
@@ -31,6 +30,7 @@ from fxstyle.lanes import (
     put_last,
     store,
 )
+from fxstyle.effect import Samples
 
 Streams = tuple[Samples, ...]
 """STREAMS signals (time,); those that are missing, at the end, are empty."""
