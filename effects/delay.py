@@ -1,23 +1,36 @@
-"""Echoes: a delay line with feedback, its loop filtered by a one-pole low cut and high cut; ping-pong.
+"""Delay: echoes that repeat, each a little softer and duller; on one side or from side to side.
 
-The equations of the line, its filters and its adjoint are those of `fxstyle.dsp.echo`. The echoes at D, 2D,
-3D ... have the levels l, l r, l r^2 ... (r = feedback, l = 10^(level_db/20)), and each has passed the
-filters once more than the one before it. The filters are the bilinear transforms of first-order sections,
+    v[n] = f[n - D]                 what the line was given D samples ago
+    w[n] = x[n] + r v[n]            what it is given: the input, and its own echoes once more
+    f = high cut(low cut(w))        filtered
+    y[n] = x[n] + l v[n]            the input as it is, and the echoes
 
-    p, q = (1 - tan(pi f/rate)) / (1 + tan(pi f/rate)),
+    l, r    10^(level_db/20), and feedback
+    D       rate time_ms/1000 samples (rate: samples per second), fractions included
 
-3 dB down exactly at their frequency (J. O. Smith, "Introduction to digital filters", app. E); above
-.49 of the rate they stay there. The time D = rate * time_ms/1000 is fractional, with cubic
-interpolation (`fxstyle.dsp.convolve.lagrange_taps`, which states the error); its gain never exceeds one,
-nor do the filters', so the loop is stable whenever r < 1. With `sync` the time is a note value at
-`tempo_bpm` (`fxstyle.tempo`), from 25 ms to 8 s, and time_ms does not count.
+So the echoes come at D, 2 D, 3 D .. with the levels l, l r, l r^2 .., and each has passed the two filters
+once more than the one before it. These are of first order, 6 dB per octave, and 3 dB down exactly at
+their frequency (J. O. Smith, "Introduction to digital filters", app. E); above .49 of the rate they stay
+there:
 
-Ping-pong, s, of a pair of channels: at 1 the sum to mono M = (L + R)/2 enters on the right alone, and the
-loop crosses over: the echoes of M at D, 2D, 3D ... come right, left, right ... with the levels above. In
-between the line takes in (1 - s) of each channel and s of M on the right, and hands back 1 - s to the same
-side and s to the other: echoes turn from one picture into the other, and at .5 those after the first are
-mono. Mid and side are the crossing's own directions, with the loop gains r and r (1 - 2 s): stable
-alike. At 0 channels are independent, as they always are in mono and in more than two.
+    low cut     h[n] = (1 + p)/2 (w[n] - w[n-1]) + p h[n-1]         p: (1 - t)/(1 + t) of its own
+    high cut    f[n] = (1 - p)/2 (h[n] + h[n-1]) + p f[n-1]         t = tan(pi hz/rate)
+
+With `sync` the time is a note value at tempo_bpm and time_ms does not count: 60/tempo_bpm seconds for
+each quarter, a dot half as long again, a triplet (t) two thirds; from 25 ms to 8 s.
+
+Ping-pong (s, for a stereo pair): at 1 the sum to mono, (L + R)/2, goes to the right line and the echoes
+change sides: right, left, right .., with the levels above. At 0 each channel keeps its own. In between
+
+    the left line is given (1 - s) x_L, the right one (1 - s) x_R + s (x_L + x_R)/2,
+    and of the echoes each gets r (1 - s) of its own and r s of the other's,
+
+so that the one picture turns into the other; at .5 all echoes after the first are mono. Mono and more
+than two channels have no ping-pong.
+
+Limits. Times between samples are read by cubic interpolation, which costs highs: each pass loses up to
+0.04 dB at rate/10 and 1.1 dB at rate/4. A feedback below 1 always dies away, as neither the filters nor
+the line have gain.
 """
 
 from __future__ import annotations
@@ -31,8 +44,8 @@ import torch
 
 from fxstyle import tempo
 from fxstyle.dsp import echo
-from fxstyle.dsp.convolve import lagrange_split, lagrange_taps
 from fxstyle.dsp.kernel import each_row
+from fxstyle.dsp.lagrange import lagrange_split, lagrange_taps
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
 from fxstyle.units import amplitude_to_db, db_to_amplitude, ms_to_samples, power_to_db
@@ -66,7 +79,9 @@ def _settings(
     """Return the kernel's settings (batch, 9) in float64, differentiable, and the whole delays (batch,)."""
     # No tap may read the sample that is being written: at odd rates of a few hundred Hz that matters.
     delay = ms_to_samples(tempo.time_ms(time_ms, sync, tempo_bpm), rate).clamp_min(2.0)
-    whole = [lagrange_split(value) for value in delay.tolist()]
+    slowest = torch.full_like(time_ms, _TIME_MS.high), sync, torch.full_like(tempo_bpm, tempo.TEMPO_BPM.low)
+    longest = ms_to_samples(tempo.time_ms(*slowest), rate).tolist()
+    whole = [lagrange_split(value, most) for value, most in zip(delay.tolist(), longest, strict=True)]
     taps = lagrange_taps(delay - torch.tensor(whole))
     poles = _pole(low_cut_hz.double(), rate), _pole(high_cut_hz.double(), rate)
     cross = ping_pong.double() if channels == STEREO else 0.0 * ping_pong.double()
@@ -125,19 +140,28 @@ def render(
     return echo.block(x, row, whole, state)
 
 
-_TIME_MS = Param("time_ms", "ms", 5.0, 2000.0, default=350.0, scale="log", help="between two echoes")
-_FEEDBACK = Param("feedback", "", 0.0, 0.95, default=0.3, help="level of each echo over the one before")
-_LEVEL_DB = Param("level_db", "dB", -60.0, 6.0, default=-12.0, help="of the first echo; -60 is inaudible")
-_LOW_CUT_HZ = Param("low_cut_hz", "Hz", 20.0, 2000.0, default=80.0, scale="log", help="6 dB/octave, per echo")
-_HIGH_CUT_HZ = Param(
-    "high_cut_hz", "Hz", 500.0, 20000.0, default=6000.0, scale="log", help="6 dB/octave, per echo"
+_TIME_MS = Param("time_ms", "ms", 5.0, 2000.0, default=350.0, scale="log", help="time between two echoes")
+_FEEDBACK = Param(
+    "feedback", "", 0.0, 0.95, default=0.3,
+    help="level of each echo over the one before; up: more of them, 0 a single one",
+)  # fmt: skip
+_LEVEL_DB = Param(
+    "level_db", "dB", -60.0, 6.0, default=-12.0, help="level of the first echo; -60 is inaudible"
 )
+_LOW_CUT_HZ = Param(
+    "low_cut_hz", "Hz", 20.0, 2000.0, default=80.0, scale="log",
+    help="takes lows off, more with each echo; up: thinner",
+)  # fmt: skip
+_HIGH_CUT_HZ = Param(
+    "high_cut_hz", "Hz", 500.0, 20000.0, default=6000.0, scale="log",
+    help="takes highs off, more with each echo; down: darker, like tape",
+)  # fmt: skip
 
 _PING_PONG = Param(
     "ping_pong", "", 0.0, 1.0, default=0.0, fitted=False,
-    help="0 each side its own echoes, 1 right and left by turns",
+    help="0: each side its own echoes, 1: right and left by turns",
 )  # fmt: skip
-_SYNC = tempo.sync("note value between two echoes, in the place of time_ms")
+_SYNC = tempo.sync("note value between two echoes at tempo_bpm, in the place of time_ms")
 
 LEAST_LEVEL_DB = -60.0
 """Echoes this far below the sound count as gone when the tail is reckoned."""

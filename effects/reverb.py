@@ -1,30 +1,27 @@
-"""Noise-shaped reverb: octave bands of fixed noise, each with its own exponential decay.
+"""Reverb: a room or plate of fading noise, whose lows, middle and highs each decay in their own time.
 
-    s_k[n] = sum_b g_b exp(-a_b n) N_kb[n],     a_b = ln(1000)/(T_b rate)
-    h_0 = s_0,   h_c = cos(phi) s_0 + sin(phi) s_c,     phi = width pi/2
-    h_c <- 10^(level_db/20) delay(h_c) / |delay(h_c)|
-    y_c = x_c + h_c * x_c
+    y_c = x_c + h_c * x_c                                   the input and the room (*: convolution)
+    s_k[n] = sum_b g_b exp(-ln(1000) n/(T_b rate)) N_kb[n]  noise k: octave bands b that fade
+    h_0 = s_0,   h_c = cos(phi) s_0 + sin(phi) s_c          phi = width pi/2
+    then h_c is delayed by predelay_ms, and scaled so that its energy is 10^(level_db/10)
 
-after J. A. Moorer, "About this reverberation business", CMJ 3(2), 1979 (decaying noise), with decays per
+    T_b     seconds to fall by 60 dB in band b: t60_low_s at 125 Hz, t60_mid_s at 1 kHz, t60_high_s at
+            8 kHz, on straight lines between them (time and frequency logarithmic), constant beyond
+    g_b     10^(t/20), t = tone_db log2(f_b/1000)/3: tone_db more at 8 kHz and as much less at 125 Hz
+    N_kb    noise, the same each time, in the octaves f_b = 62.5 Hz .. 8 kHz, equally strong per Hz
+    c, n    channel and sample; rate: samples per second
+
+level_db is the energy of the room over that of the input, for white noise, whatever the decays: longer is
+not louder. Where all three decays are alike the room is white at a tone_db of 0; it ends when its slowest
+band is down by 80 dB. Channels have rooms of their own and do not mix: mono stays mono, and from the
+fifth channel on the rooms repeat. There are no early reflections: it is dense from the start.
+
+After J. A. Moorer, "About this reverberation business", CMJ 3(2), 1979 (decaying noise), with decays per
 octave as in C. J. Steinmetz, V. K. Ithapu, P. Calamia, "Filtered noise shaping for time domain room
 impulse response estimation", WASPAA 2021.
 
-* N_kb: fixed noise in octave bands, equally strong per Hz, so that equal decays give a white response
-  (`fxstyle.dsp.noise`).
-* T_b lies between t60_low_s at 125 Hz, t60_mid_s at 1 kHz and t60_high_s at 8 kHz, both axes
-  logarithmic, and stays constant beyond.
-* tone_db tilts the bands: that many dB more at 8 kHz and less at 125 Hz, straight in octaves through
-  0 dB at 1 kHz and beyond.
-* The energy of h is set, whatever the decays: level_db is wet over dry for white noise.
-* The pre-delay is interpolated (`fxstyle.dsp.convolve.lagrange_taps`).
-* A response ends where its slowest band is down by 80 dB.
-
-The decay of this noise, measured per octave and channel (Schroeder, -5 .. -35 dB, 44.1 and 48 kHz, decays
-from .4 to 3 s) is within 4 % (rms) of T_b from 125 Hz on and 7 % at 62.5 Hz; the largest error is 11 %.
-The lower and shorter, the fewer independent samples there are in a decay, in a room as here.
-
-Channels are convolved with responses of their own and do not mix: mono stays mono. From the fifth
-channel on, the responses repeat.
+Measured per octave and channel (Schroeder, -5 .. -35 dB, 44.1 and 48 kHz, .4 to 3 s), decays are within
+4 % (rms) of T_b from 125 Hz on, 7 % at 62.5 Hz; the largest error is 11 %.
 """
 
 from __future__ import annotations
@@ -43,14 +40,12 @@ from torch.autograd.function import once_differentiable
 
 from fxstyle.device import room
 from fxstyle.dsp.convolve import (
-    LAGRANGE_TAPS,
-    MINIMUM_LANES,
+    LEAST_LATENCY,
     ConvolverState,
     StreamConvolver,
     convolve,
-    lagrange_split,
-    lagrange_taps,
 )
+from fxstyle.dsp.lagrange import LAGRANGE_TAPS, lagrange_split, lagrange_taps
 from fxstyle.dsp.noise import centres_hz, noise_bands
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
@@ -73,6 +68,8 @@ LATENCY_S = 0.3
 
 NEGLIGIBLE = 1e-13
 """A band that has decayed by 260 dB is skipped."""
+
+LONGEST_PREDELAY_MS = 120.0
 
 TABLE = 512
 """Samples over which a decay is tabulated, once per band."""
@@ -267,7 +264,8 @@ def response(
     decay = math.log(1000.0) / (t60_s * rate)
     lengths = (t60_s.detach().amax(dim=1) * (END_DB / 60.0 * rate)).ceil().long().numpy()
     delay = ms_to_samples(predelay_ms.double(), rate)
-    whole = np.array([lagrange_split(value) for value in delay.tolist()], dtype=np.int64)
+    longest = ms_to_samples(LONGEST_PREDELAY_MS, rate)
+    whole = np.array([lagrange_split(value, longest) for value in delay.tolist()], dtype=np.int64)
     taps = lagrange_taps(delay - torch.from_numpy(whole))
     noise = noise_bands(rate, min(channels, STREAMS), int(lengths.max()))
     made = room.streams if device is not None and device.type != "cpu" else _Response.apply
@@ -349,7 +347,7 @@ def render(
 
 @cache
 def _lanes(rate: float) -> int:
-    return max(1 << round(math.log2(max(LATENCY_S * rate, 1.0))), MINIMUM_LANES)
+    return max(1 << round(math.log2(max(LATENCY_S * rate, 1.0))), LEAST_LATENCY)
 
 
 _T60_SPREAD = 0.13
@@ -358,15 +356,17 @@ _T60_SPREAD = 0.13
 _PARAMS = (
     *(
         Param(
-            f"t60_{name}_s", "s", 0.08, 8.0, default, "log", f"decay by 60 dB at {where}", spread=_T60_SPREAD
+            f"t60_{name}_s", "s", 0.08, 8.0, default, "log", f"time to fall 60 dB at {where}", spread=_T60_SPREAD
         )
         for name, default, where in (("low", 1.2, "125 Hz"), ("mid", 1.0, "1 kHz"), ("high", 0.7, "8 kHz"))
     ),
-    Param("level_db", "dB", -60.0, 12.0, -14.0, help="energy of the wet sound over the dry", spread=0.12),
-    Param("tone_db", "dB", -12.0, 12.0, default=0.0, help="tilt: more at 8 kHz, less at 125 Hz", spread=0.2),
-    Param("predelay_ms", "ms", 0.0, 120.0, default=10.0, help="before the reverb sets in", spread=0.15),
-    Param("width", "", 0.0, 1.0, default=1.0, help="0 the same in all channels, 1 independent"),
-)
+    Param("level_db", "dB", -60.0, 12.0, -14.0, spread=0.12, help="the room over the dry sound; up: wetter"),
+    Param("tone_db", "dB", -12.0, 12.0, default=0.0, help="tilt; up: brighter, down: darker", spread=0.2),
+    Param(
+        "predelay_ms", "ms", 0.0, LONGEST_PREDELAY_MS, default=10.0, spread=0.15, help="before it sets in"
+    ),
+    Param("width", "", 0.0, 1.0, default=1.0, help="0: the same room in all channels, 1: all around"),
+)  # fmt: skip
 
 
 def _tail_s(settings: Mapping[str, float]) -> float:

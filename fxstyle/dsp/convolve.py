@@ -1,22 +1,20 @@
-"""Convolution with an impulse response: batched and differentiable, or streaming; fractional delay.
+"""Convolution with an impulse response: batched and differentiable, or streaming.
 
     y[n] = sum_k h[k] x[n - k]
 
-* `convolve` is one FFT product per signal, Y = H X on at least N + L - 1 points, hence exact. Its
-  adjoint is the correlation dx = h ? dy, dh = x ? dy:  dX = conj(H) dY,  dH = conj(X) dY.
-* `StreamConvolver` is the uniformly partitioned overlap-save method (T. G. Stockham 1966; W. G.
-  Gardner, "Efficient convolution without input-output delay", JAES 43(3), 1995, section 2): h is cut
-  into K partitions of P samples, and the spectra X_t of the frames [t P - P, t P + P) are kept in a
-  delay line,
+* `convolve` is one product per signal, Y = H X on at least N + L - 1 points, hence exact. Its adjoint is
+  the correlation dx = h ? dy, dh = x ? dy:  dX = conj(H) dY,  dH = conj(X) dY.
+* `StreamConvolver` is the uniformly partitioned overlap-save method (T. G. Stockham 1966; W. G. Gardner,
+  "Efficient convolution without input-output delay", JAES 43(3), 1995, section 2): h is cut into K
+  partitions of P samples, and the spectra X_t of the frames [t P - P, t P + P) are kept in a delay line,
 
-      Y_t = sum_{k<K} H_k X_{t-k},    y[t P + i] = irfft(Y_t)[P + i],  0 <= i < P.
+      Y_t = sum_{k<K} H_k X_{t-k},    y[t P + i] = inverse(Y_t)[P + i],  0 <= i < P.
 
-  Work is done only when a whole group of frames is full, always with arrays of the same shape: that
-  is what makes the result identical to the bit for any block size. The price is a latency of one
-  group. A group holds several frames, because an FFT of many signals at once uses the processor's
-  lanes (2.2 ns per sample for four signals, against 5.5 ns for one).
-* `lagrange_taps` are the four weights of cubic interpolation between samples (T. I. Laakso et al.,
-  "Splitting the unit delay", IEEE SPM 13(1), 1996, eq. 42), differentiable in the fraction.
+  Work is done only when P samples are full, always with arrays of the same shape: that is what makes the
+  result identical to the bit for any block size. The price is a latency of P.
+
+The spectra are those of `fxstyle.dsp.fft`, in which the ends of a convolution come back negated, not as
+they are: neither form sees them.
 """
 
 from __future__ import annotations
@@ -26,78 +24,99 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 import torch
 from numba import njit
 from torch.autograd.function import once_differentiable
 
+from fxstyle.dsp import fft
+from fxstyle.dsp.threads import for_each
 from fxstyle.effect import Samples
 
-LAGRANGE_TAPS = 4
-"""Cubic interpolation: the longest of these filters whose error is still even around the middle."""
+Signal = npt.NDArray[Any]
 
-MINIMUM_LANES = 4
-"""Signals per FFT call from which scipy's transform runs on single-precision SSE lanes."""
+LEAST_LATENCY = fft.SMALLEST
 
 
-def lagrange_split(delay: float) -> int:
-    """Return the whole part d of a delay in samples; the fraction delay - d goes to `lagrange_taps`.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _to_spectrum(x: Signal, table: Signal, out: Signal) -> None:
+    """Out (2, M) = spectrum of x, real and imaginary parts apart."""
+    size = out.shape[1]
+    fft.enter(x[:size], x[size:], table, out[0], out[1])
+    fft.transform(out[0], out[1], table)
 
-    The fraction is in [1, 2), the middle of the four taps, where the gain never exceeds one; only
-    below one sample of delay, where no tap may look ahead, is it in [0, 1).
-    """
-    return max(int(delay) - 1, 0)
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _to_signal(spectrum: Signal, table: Signal, out: Signal) -> None:
+    """Out = M times the signal of `spectrum`, which is overwritten."""
+    size = spectrum.shape[1]
+    fft.transform_back(spectrum[0], spectrum[1], table)
+    fft.leave(spectrum[0], spectrum[1], table, out[:size], out[size:])
 
 
-def lagrange_taps(fraction: torch.Tensor) -> torch.Tensor:
-    """Return weights (..., 4) so that sum_j c_j x[n - d - j] is x delayed by d + fraction samples.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _multiply(a: Signal, b: Signal, conjugated: float, out: Signal) -> None:
+    """Out = a b / M, or with `conjugated` -1 instead of 1, a conj(b) / M; all (2, M)."""
+    scale = a.dtype.type(1.0 / a.shape[1])
+    sign = a.dtype.type(conjugated) * scale
+    ar, ai, br, bi, real, imaginary = a[0], a[1], b[0], b[1], out[0], out[1]
+    for i in range(ar.size):
+        real[i] = scale * (ar[i] * br[i]) - sign * (ai[i] * bi[i])
+        imaginary[i] = scale * (ai[i] * br[i]) + sign * (ar[i] * bi[i])
 
-    Half-way between two samples, the worst place, a sine of frequency rate/40, /20, /10, /5 comes out
-    with an error of -97, -73, -49, -26 dB; its level is wrong by less than .04 dB up to rate/10 and by
-    -1.1 dB at rate/4 (measured on the transfer function).
-    """
-    t = fraction
-    return torch.stack(
-        [
-            -(t - 1) * (t - 2) * (t - 3) / 6,
-            t * (t - 2) * (t - 3) / 2,
-            -t * (t - 1) * (t - 3) / 2,
-            t * (t - 1) * (t - 2) / 6,
-        ],
-        dim=-1,
-    )
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _forward(
+    x: Signal, ir: Signal, table: Signal, x_spectrum: Signal, ir_spectrum: Signal, y: Signal
+) -> None:
+    _to_spectrum(x, table, x_spectrum)
+    _to_spectrum(ir, table, ir_spectrum)
+    product = np.empty_like(x_spectrum)
+    _multiply(x_spectrum, ir_spectrum, 1.0, product)
+    _to_signal(product, table, y)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _adjoint(
+    dy: Signal, x_spectrum: Signal, ir_spectrum: Signal, table: Signal, dx: Signal, dh: Signal
+) -> None:
+    spectrum, product = np.empty_like(x_spectrum), np.empty_like(x_spectrum)
+    _to_spectrum(dy, table, spectrum)
+    if dx.size:
+        _multiply(spectrum, ir_spectrum, -1.0, product)
+        _to_signal(product, table, dx)
+    if dh.size:
+        _multiply(spectrum, x_spectrum, -1.0, product)
+        _to_signal(product, table, dh)
 
 
 class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, ir: torch.Tensor) -> torch.Tensor:
-        count = scipy.fft.next_fast_len(x.shape[-1] + ir.shape[-1] - 1, real=True)
-        x_spectrum, ir_spectrum = _rfft(x, count), _rfft(ir, count)
-        ctx.count, ctx.lengths, ctx.spectra = count, (x.shape[-1], ir.shape[-1]), (x_spectrum, ir_spectrum)
-        return _irfft(x_spectrum * ir_spectrum, count, x.shape[-1])
+        signals, responses = (t.detach().contiguous().flatten(0, -2).numpy() for t in (x, ir))
+        size = fft.fitting(x.shape[-1] + ir.shape[-1] - 1)
+        table = fft.tables(size, signals.dtype.type)
+        y = np.empty_like(signals)
+        x_spectra, ir_spectra = (np.empty((y.shape[0], 2, size), y.dtype) for _ in range(2))
+        tables = [table] * y.shape[0]
+        for_each(_forward, signals, responses, tables, x_spectra, ir_spectra, y)
+        ctx.table, ctx.shapes, ctx.spectra = table, (x.shape, ir.shape), (x_spectra, ir_spectra)
+        return torch.from_numpy(y.reshape(x.shape))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        x_spectrum, ir_spectrum = ctx.spectra
-        grad_spectrum = _rfft(grad, ctx.count)
-        x_grad = ir_grad = None
-        if ctx.needs_input_grad[0]:
-            x_grad = _irfft(grad_spectrum * ir_spectrum.conj(), ctx.count, ctx.lengths[0])
-        if ctx.needs_input_grad[1]:
-            ir_grad = _irfft(grad_spectrum * x_spectrum.conj(), ctx.count, ctx.lengths[1])
-        return x_grad, ir_grad
-
-
-def _rfft(x: torch.Tensor, count: int) -> torch.Tensor:
-    # scipy's transform of many signals is 1.4 to 2.5 times as fast as torch's here, see the docstring.
-    spectrum = scipy.fft.rfft(x.detach().numpy(), n=count, workers=torch.get_num_threads())
-    return torch.from_numpy(spectrum)
-
-
-def _irfft(spectrum: torch.Tensor, count: int, length: int) -> torch.Tensor:
-    x = scipy.fft.irfft(spectrum.resolve_conj().numpy(), n=count, workers=torch.get_num_threads())
-    return torch.from_numpy(x)[..., :length].contiguous()
+        dy = grad.contiguous().flatten(0, -2).numpy()
+        # what nobody asks for has no room
+        wanted = [
+            np.empty((dy.shape[0], shape[-1] if needed else 0), dy.dtype)
+            for shape, needed in zip(ctx.shapes, ctx.needs_input_grad, strict=True)
+        ]
+        for_each(_adjoint, dy, *ctx.spectra, [ctx.table] * dy.shape[0], *wanted)
+        found = [
+            torch.from_numpy(made.reshape(shape)) if needed else None
+            for made, shape, needed in zip(wanted, ctx.shapes, ctx.needs_input_grad, strict=True)
+        ]
+        return found[0], found[1]
 
 
 def convolve(x: torch.Tensor, ir: torch.Tensor) -> torch.Tensor:
@@ -123,14 +142,40 @@ def convolve(x: torch.Tensor, ir: torch.Tensor) -> torch.Tensor:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _accumulate(response: npt.NDArray[Any], x: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
-    """out[c] += response[c modulo responses] x[c]; all (channel, 2, bin): real and imaginary parts apart."""
+def _spectra(low: Signal, high: Signal, table: Signal, out: Signal) -> None:
+    """Out (channel, 2, M) = spectra of the signals (low, high), real and imaginary parts apart."""
+    for c in range(low.shape[0]):
+        fft.enter(low[c], high[c], table, out[c, 0], out[c, 1])
+        fft.transform(out[c, 0], out[c, 1], table)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _accumulate(response: Signal, x: Signal, other: Signal, y: Signal, out: Signal, more: bool) -> None:
+    """out[c] = response[c] x[c] + other[c] y[c], and what was there before if `more`; all (channel, 2, bin).
+
+    Channel c uses response c modulo responses.
+    """
     for c in range(x.shape[0]):
-        hr, hi = response[c % response.shape[0], 0], response[c % response.shape[0], 1]
-        xr, xi, real, imaginary = x[c, 0], x[c, 1], out[c, 0], out[c, 1]
+        r = c % response.shape[0]
+        hr, hi, gr, gi = response[r, 0], response[r, 1], other[r, 0], other[r, 1]
+        xr, xi, yr, yi, real, imaginary = x[c, 0], x[c, 1], y[c, 0], y[c, 1], out[c, 0], out[c, 1]
+        if not more:
+            for i in range(real.size):
+                real[i], imaginary[i] = 0.0, 0.0
         for i in range(real.size):
-            real[i] += hr[i] * xr[i] - hi[i] * xi[i]
-            imaginary[i] += hr[i] * xi[i] + hi[i] * xr[i]
+            real[i] += hr[i] * xr[i] - hi[i] * xi[i] + (gr[i] * yr[i] - gi[i] * yi[i])
+            imaginary[i] += hr[i] * xi[i] + hi[i] * xr[i] + (gr[i] * yi[i] + gi[i] * yr[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _signals(spectra: Signal, table: Signal, dry: float, x: Signal, out: Signal) -> None:
+    """out[c] = second half of the signal of spectra[c], which is overwritten, plus dry x[c]."""
+    for c in range(out.shape[0]):
+        real, imaginary = spectra[c, 0], spectra[c, 1]
+        fft.transform_back(real, imaginary, table)
+        fft.leave(real, imaginary, table, out[c, :0], out[c])
+        for n in range(out.shape[1]):
+            out[c, n] += dry * x[c, n]
 
 
 @dataclass(frozen=True)
@@ -160,23 +205,29 @@ class StreamConvolver:
     ----------
     ir: (responses, taps); channel c uses response c modulo `responses`.
     channels: of the stream.
-    latency: a power of two, at least 4; the group size of the module's docstring.
+    latency: P, a power of two of at least LEAST_LATENCY.
     dry: gain at which the input itself is added, without passing through the transform.
+
+    Raises ValueError for another latency.
     """
 
     def __init__(self, ir: Samples, channels: int, latency: int, dry: float = 0.0) -> None:
-        if latency < MINIMUM_LANES or latency & (latency - 1):
-            raise ValueError(f"latency {latency} is not a power of two of at least {MINIMUM_LANES}")
+        if latency < LEAST_LATENCY or latency & (latency - 1):
+            raise ValueError(f"latency {latency} is not a power of two of at least {LEAST_LATENCY}")
         self.latency = latency
         self._channels = channels
         self._dry = ir.dtype.type(dry)
-        self._hops = max(MINIMUM_LANES // max(channels, 1), 1)
-        self._size = latency // self._hops
-        partitions = max(-(-ir.shape[1] // self._size), 1)
-        padded = np.zeros((ir.shape[0], partitions * self._size), ir.dtype)
-        padded[:, : ir.shape[1]] = ir
-        cut = padded.reshape(ir.shape[0], partitions, self._size).swapaxes(0, 1)
-        self._response = _planes(scipy.fft.rfft(cut, n=2 * self._size))
+        self._table = fft.tables(latency, ir.dtype.type)
+        partitions = max(-(-ir.shape[1] // latency), 1)
+        padded = np.zeros((partitions, ir.shape[0], latency), ir.dtype)
+        for k in range(partitions):
+            part = ir[:, k * latency : (k + 1) * latency]
+            # what the way back leaves out
+            padded[k, :, : part.shape[1]] = part / latency
+        self._response = np.empty((partitions, ir.shape[0], 2, latency), ir.dtype)
+        self._none = np.zeros_like(self._response[0])
+        for part, spectra in zip(padded, self._response, strict=True):
+            _spectra(part, part[:, :0], self._table, spectra)
 
     def process(self, x: Samples, state: ConvolverState | None) -> tuple[Samples, ConvolverState]:
         """Return the next samples (channel, time), as many as given, of dry * x + ir * x, and the new state.
@@ -187,7 +238,7 @@ class StreamConvolver:
         dtype = self._response.dtype
         if state is None:
             silence = np.zeros((self._channels, self.latency), dtype)
-            state = ConvolverState((), silence[:, : self._size], None, 0, silence)
+            state = ConvolverState((), silence, None, 0, silence)
         line, tail, pending = state.line, state.tail, state.pending
         filled, output = state.filled, state.output
         y = np.empty(x.shape, dtype)
@@ -196,7 +247,7 @@ class StreamConvolver:
             take = min(self.latency - filled, x.shape[1] - position)
             here = slice(position, position + take)
             y[:, here] = output[:, filled : filled + take]
-            pending = (x[:, here].astype(dtype), pending)
+            pending = (x[:, here].astype(dtype, order="C"), pending)
             filled += take
             position += take
             if filled == self.latency:
@@ -207,26 +258,20 @@ class StreamConvolver:
     def _advance(
         self, line: tuple[Samples, ...], tail: Samples, pending: tuple[Samples, Any] | None
     ) -> tuple[tuple[Samples, ...], Samples, Samples]:
-        """Take in a full group; return the new line and tail, and the group's output."""
-        size, hops = self._size, self._hops
+        """Take in P new samples; return the new line and tail, and the next P of the output."""
         blocks = []
         while pending is not None:
             block, pending = pending
             blocks.append(block)
-        joined = np.concatenate([tail, *reversed(blocks)], axis=1)
-        spectra = scipy.fft.rfft(np.stack([joined[:, h * size : (h + 2) * size] for h in range(hops)]))
-        frames = _planes(spectra)
-        for h in range(hops):
-            line = (frames[h], *line)[: self._response.shape[0]]
-            product = np.zeros_like(frames[h])
-            for response, past in zip(self._response, line, strict=False):
-                _accumulate(response, past, product)
-            spectra[h].real, spectra[h].imag = product[:, 0], product[:, 1]
-        wet = scipy.fft.irfft(spectra, n=2 * size)[..., size:]
-        output = wet.swapaxes(0, 1).reshape(self._channels, self.latency) + self._dry * joined[:, size:]
-        return line, joined[:, self.latency :], output
-
-
-def _planes(spectra: npt.NDArray[np.complexfloating[Any, Any]]) -> Samples:
-    """Return real and imaginary parts apart, (..., 2, bin): so that the product runs on all lanes."""
-    return np.stack([spectra.real, spectra.imag], axis=-2)
+        fresh = blocks[0] if len(blocks) == 1 else np.concatenate(blocks[::-1], axis=1)
+        frame = np.empty((self._channels, 2, self.latency), fresh.dtype)
+        _spectra(tail, fresh, self._table, frame)
+        line = (frame, *line)[: self._response.shape[0]]
+        product = np.empty_like(frame)
+        for k in range(0, len(line), 2):
+            # of a last one without a second, the product with itself and zero
+            other = (self._response[k + 1], line[k + 1]) if k + 1 < len(line) else (self._none, line[k])
+            _accumulate(self._response[k], line[k], *other, product, k > 0)
+        output = np.empty_like(fresh)
+        _signals(product, self._table, self._dry, fresh, output)
+        return line, fresh, output

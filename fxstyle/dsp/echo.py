@@ -36,8 +36,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from fxstyle.dsp.convolve import LAGRANGE_TAPS
 from fxstyle.dsp.kernel import flush
+from fxstyle.dsp.lagrange import LAGRANGE_TAPS
 from fxstyle.dsp.recurrence import own
 from fxstyle.effect import Samples
 

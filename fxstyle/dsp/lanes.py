@@ -1,13 +1,12 @@
-"""Eight sections side by side in registers: vectors for recursions, which numba cannot vectorise by itself.
+"""Eight sections side by side in registers: vectors for recursions, which no compiler makes by itself.
 
 A loop over samples becomes vector instructions only if its turns are independent, and in a recursion each
 waits for the last. Independent are the sections of a cascade, if each works on an earlier sample than the
 one before it: section s on sample n in turn i = n + SKEW s of one time loop (a systolic array; H. T. Kung,
-"Why systolic architectures?", Computer 15, 1982). `Lanes` is a value of kernels that holds one float64 for
-each of SECTIONS sections of each of STREAMS streams, and stays in registers throughout such a loop.
+"Why systolic architectures?", Computer 15, 1982). LANES is a `fxstyle.dsp.vectors.Vector` of one float64 for
+each of SECTIONS sections of each of STREAMS streams, which stays in registers throughout such a loop.
 
-    +, -, *                        lane by lane; each is rounded on its own, so all machines give the same
-    load, store                    all lanes from, or to, a flat position in an array
+    load(u, position)              all lanes from a flat position in an array; `store` is that of all vectors
     nothing()                      zeros
     onward(v, u, i)                section s takes what section s - 1 holds in v; section 0 takes u[:, i]
     back(v, u, i)                  section s takes what section s + 1 holds in v; the last takes u[:, i]
@@ -21,7 +20,6 @@ work while 0 <= i - SKEW s < size. Indices are not checked and never count from 
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -29,15 +27,13 @@ import numpy.typing as npt
 from llvmlite import binding, ir
 from numba import types
 from numba.core import config
-from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+
+from fxstyle.dsp.vectors import NUMBER, Vector, in_llvm, instruction, read, repeat, shuffle
 
 Floats = npt.NDArray[np.float64]
 
 # What numba declares of itself leaves out what it does at run time.
 _settings: Any = config
-_instruction: Any = intrinsic
-_lower: Any = lower_builtin
-_result: Any = type_callable
 
 
 def _has_wide_registers() -> bool:
@@ -61,10 +57,7 @@ ready a turn ago, so only a section's own feedback is waited for: a product and 
 SPAN = SKEW * (SECTIONS - 1)
 """Turns by which the last section is behind the first."""
 
-_INDEX, _COUNT = ir.IntType(32), ir.IntType(64)
-_LLVM = ir.VectorType(ir.DoubleType(), WIDTH)
-_ALIGNMENT = 8
-"""Bytes: arrays of float64 promise no more."""
+_COUNT = ir.IntType(64)
 
 # The last section lies in the lowest lane, from where a number can be stored without moving it first.
 _BEHIND = [SKEW * (SECTIONS - 1 - lane % SECTIONS) for lane in range(WIDTH)]
@@ -100,57 +93,10 @@ def from_lanes(lanes: Floats, streams: int, sections: int) -> Floats:
     return apart.reshape(bundles * STREAMS, groups * SECTIONS, numbers)[:streams, :sections]
 
 
-class Lanes(types.Type):
-    """numba's name for the value."""
+LANES = Vector(types.float64, WIDTH)
+"""numba's name for the value."""
 
-    def __init__(self) -> None:
-        super().__init__(name=f"Lanes({STREAMS} x {SECTIONS})")
-
-
-LANES = Lanes()
-
-
-@register_model(Lanes)
-class _Model(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _LLVM)  # type: ignore[no-untyped-call]  # numba's
-
-
-def _lane_by_lane(function: Any, instruction: str) -> None:
-    """Let an operator of Python act on two Lanes by an instruction of LLVM."""
-
-    @_result(function)
-    def result(context: Any) -> Any:
-        return lambda a, b: LANES if a is LANES and b is LANES else None
-
-    @_lower(function, Lanes, Lanes)
-    def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return getattr(builder, instruction)(*arguments)
-
-
-_lane_by_lane(operator.add, "fadd")
-_lane_by_lane(operator.sub, "fsub")
-_lane_by_lane(operator.mul, "fmul")
-
-
-def _number(lane: int) -> Any:
-    return ir.Constant(_INDEX, lane)
-
-
-def _shuffle(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_INDEX, WIDTH), order))
-
-
-def _everywhere(builder: Any, value: Any) -> Any:
-    """Return a vector with one number in every lane."""
-    empty = ir.Constant(ir.VectorType(value.type, WIDTH), ir.Undefined)
-    return _shuffle(builder, builder.insert_element(empty, value, _number(0)), empty, [0] * WIDTH)
-
-
-def _address(context: Any, builder: Any, kind: Any, array: Any, position: Any) -> Any:
-    """Return where lanes begin that lie at a flat position of an array."""
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [position]), _LLVM.as_pointer())
+_LLVM = in_llvm(LANES)
 
 
 def _places(context: Any, builder: Any, kind: Any, array: Any, i: Any) -> list[Any]:
@@ -163,25 +109,15 @@ def _places(context: Any, builder: Any, kind: Any, array: Any, i: Any) -> list[A
     return places
 
 
-@_instruction
+@instruction
 def load(typing: Any, array: Any, position: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_address(context, builder, array, *arguments), align=_ALIGNMENT)
+        return read(context, builder, array, *arguments, LANES)
 
     return LANES(array, types.intp), generate
 
 
-@_instruction
-def store(typing: Any, array: Any, position: Any, value: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        *place, numbers = arguments
-        builder.store(numbers, _address(context, builder, array, *place), align=_ALIGNMENT)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, LANES), generate
-
-
-@_instruction
+@instruction
 def nothing(typing: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return ir.Constant(_LLVM, [0.0] * WIDTH)
@@ -197,17 +133,17 @@ def _shift(entering: list[int], step: int) -> Any:
             lanes, *source = arguments
             fresh = ir.Constant(_LLVM, ir.Undefined)
             for lane, place in zip(entering, _places(context, builder, u, *source), strict=True):
-                fresh = builder.insert_element(fresh, builder.load(place), _number(lane))
+                fresh = builder.insert_element(fresh, builder.load(place), NUMBER(lane))
             order = [WIDTH + lane if lane in entering else lane + step for lane in range(WIDTH)]
-            return _shuffle(builder, lanes, fresh, order)
+            return shuffle(builder, lanes, fresh, order)
 
         return LANES(LANES, u, types.intp), generate
 
     return typed
 
 
-onward = _instruction(_shift(_FIRST, 1))
-back = _instruction(_shift(_LAST, -1))
+onward = instruction(_shift(_FIRST, 1))
+back = instruction(_shift(_LAST, -1))
 
 
 def _put(leaving: list[int]) -> Any:
@@ -217,7 +153,7 @@ def _put(leaving: list[int]) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             *target, lanes = arguments
             for lane, place in zip(leaving, _places(context, builder, u, *target), strict=True):
-                builder.store(builder.extract_element(lanes, _number(lane)), place)
+                builder.store(builder.extract_element(lanes, NUMBER(lane)), place)
             return context.get_dummy_value()
 
         return types.void(u, types.intp, LANES), generate
@@ -225,17 +161,17 @@ def _put(leaving: list[int]) -> Any:
     return typed
 
 
-put_last = _instruction(_put(_LAST))
-put_first = _instruction(_put(_FIRST))
+put_last = instruction(_put(_LAST))
+put_first = instruction(_put(_FIRST))
 
 
-@_instruction
+@instruction
 def at_work(typing: Any, i: Any, size: Any, new: Any, old: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         turn, length, fresh, kept = arguments
-        sample = builder.sub(_everywhere(builder, turn), ir.Constant(ir.VectorType(_COUNT, WIDTH), _BEHIND))
+        sample = builder.sub(repeat(builder, turn, WIDTH), ir.Constant(ir.VectorType(_COUNT, WIDTH), _BEHIND))
         # Unsigned, for which a negative sample is a very late one.
-        has_sample = builder.icmp_unsigned("<", sample, _everywhere(builder, length))
+        has_sample = builder.icmp_unsigned("<", sample, repeat(builder, length, WIDTH))
         return builder.select(has_sample, fresh, kept)
 
     return LANES(types.intp, types.intp, LANES, LANES), generate

@@ -28,8 +28,8 @@ from fxstyle.dsp.lanes import (
     onward,
     put_first,
     put_last,
-    store,
 )
+from fxstyle.dsp.vectors import store
 from fxstyle.effect import Samples
 
 Streams = tuple[Samples, ...]
