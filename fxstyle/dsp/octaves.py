@@ -30,6 +30,9 @@ _overload: Any = overload
 _types: Any = types
 _tools: Any = cgutils
 
+LN_2 = math.log(2.0)
+"""Nepers of an octave: ln v = LN_2 octaves(v)."""
+
 _CONTRACT = ("contract",)
 """Flag of an LLVM instruction: a product and a sum may become one fused operation."""
 
@@ -128,7 +131,7 @@ def octaves(v: float) -> float:
 @_overload(octaves, jit_options={"error_model": "numpy", "fastmath": {"contract"}})
 def _octaves(v: Any) -> Any:
     series = _through(
-        lambda q: 2.0 / math.log(2.0) * np.arctanh(np.sqrt(q)) / np.sqrt(q),
+        lambda q: 2.0 / LN_2 * np.arctanh(np.sqrt(q)) / np.sqrt(q),
         0.0,
         _WIDEST,
         _LOGARITHM_TERMS[not _is_single(v)],
@@ -152,7 +155,7 @@ def power(z: float) -> float:
 @_overload(power, jit_options={"error_model": "numpy", "fastmath": {"contract"}})
 def _power(z: Any) -> Any:
     series = _through(
-        lambda t: np.expm1(t * math.log(2.0)) / t, -0.5, 0.5, _POWER_TERMS[not _is_single(z)], z
+        lambda t: np.expm1(t * LN_2) / t, -0.5, 0.5, _POWER_TERMS[not _is_single(z)], z
     )
     one, rounding = _real(z)(1.0), _real(z)(_rounding(z))
 

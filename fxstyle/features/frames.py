@@ -30,7 +30,8 @@ import numpy.typing as npt
 import torch
 from numba import njit
 
-from fxstyle.features.logarithm import Array
+Array = npt.NDArray[np.floating[Any]]
+"""float32 or float64."""
 
 AT_ONCE = 131072
 """Samples of frames cut at a time: with their spectra a mebibyte in float32, a core's second-level cache.

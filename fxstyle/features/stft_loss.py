@@ -29,9 +29,9 @@ import torch
 from numba import njit
 from torch.autograd.function import once_differentiable
 
+from fxstyle.dsp.octaves import LN_2, octaves
 from fxstyle.dsp.threads import side_by_side
-from fxstyle.features.frames import Frames
-from fxstyle.features.logarithm import Array, Logs, logs, take_logs
+from fxstyle.features.frames import Array, Frames
 
 RESOLUTIONS = (
     Frames(1024, 120, 600, centred=True),
@@ -55,9 +55,10 @@ def _magnitudes(spectra: Array, epsilon: float, out: Array) -> None:
 
 # Reassociation lets the sums run in SIMD lanes; nothing here tests for NaN.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
-def _sums(x: Array, y: Array, room: Logs) -> tuple[float, float, float]:
+def _sums(x: Array, y: Array) -> tuple[float, float, float]:
     """Sum (X - Y)^2, Y^2 and |ln X/Y| over (frame, bin)."""
-    ratio, zero = room.value, room.constants[0] - room.constants[0]
+    real: Any = x.dtype.type
+    zero, ln_2 = real(0.0), real(LN_2)
     squares = energy = logs = 0.0
     for f in range(x.shape[0]):
         # a frame's thousand terms are summed in the signal's own precision, frames in float64
@@ -66,13 +67,11 @@ def _sums(x: Array, y: Array, room: Logs) -> tuple[float, float, float]:
             d = x[f, k] - y[f, k]
             frame_squares += d * d
             frame_energy += y[f, k] * y[f, k]
-            ratio[k] = x[f, k] / y[f, k]
-        take_logs(room, x.shape[1])
         for k in range(x.shape[1]):
-            frame_logs += abs(ratio[k])
+            frame_logs += abs(octaves(x[f, k] / y[f, k]))
         squares += frame_squares
         energy += frame_energy
-        logs += frame_logs
+        logs += ln_2 * frame_logs
     return squares, energy, logs
 
 
@@ -109,12 +108,12 @@ def _of_target(y: Array, frames: Frames) -> Iterator[Array]:
 def _compare(x: Array, frames: Frames, targets: Iterator[Array]) -> tuple[float, float, float]:
     """Sum (X - Y)^2, Y^2 and |ln X/Y| of x (time,) against a target's magnitudes."""
     epsilon: Any = x.dtype.type(EPSILON)
-    magnitudes, room = np.empty((frames.at_once, frames.bins), x.dtype), logs(frames.bins, x.dtype)
+    magnitudes = np.empty((frames.at_once, frames.bins), x.dtype)
     total = np.zeros(3)
     for (_, spectra), y in zip(frames.spectra(x), targets, strict=True):
         now = magnitudes[: spectra.shape[0]]
         _magnitudes(spectra, epsilon, now)
-        total += _sums(now, y, room)
+        total += _sums(now, y)
     return float(total[0]), float(total[1]), float(total[2])
 
 

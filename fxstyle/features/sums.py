@@ -27,10 +27,10 @@ import torch
 from numba import njit
 from torch.autograd.function import once_differentiable
 
+from fxstyle.dsp.octaves import LN_2, octaves
 from fxstyle.dsp.threads import side_by_side
 from fxstyle.features.bands import pooling
-from fxstyle.features.frames import Frames
-from fxstyle.features.logarithm import Array, Logs, logs, take_logs
+from fxstyle.features.frames import Array, Frames
 from fxstyle.features.spectrogram import power_scale, power_spectrogram
 
 Indices = tuple[range, int]
@@ -138,11 +138,13 @@ def _spread(dout: Array, bank: _Bank, dpower: Array) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sum_bins(
-    spectra: Array, scale: float, floor: float, bands: _Bank, means: _Bank, room: Logs, e: Array, q: Array
+    spectra: Array, scale: float, floor: float, bands: _Bank, means: _Bank, power: Array, e: Array, q: Array
 ) -> None:
-    """Fill e and q (frame, band) from spectra (frame, 2 bin); without bands in q no logarithm is taken."""
-    bins = spectra.shape[1] // 2
-    power = room.value
+    """Fill e and q (frame, band) from spectra (frame, 2 bin); without bands in q no logarithm is taken.
+
+    power: room for the powers (bin,).
+    """
+    bins, ln_2 = spectra.shape[1] // 2, power.dtype.type(LN_2)
     for f in range(spectra.shape[0]):
         for k in range(bins):
             re, im = spectra[f, 2 * k], spectra[f, 2 * k + 1]
@@ -150,18 +152,16 @@ def _sum_bins(
         _pool(power, bands, e[f])
         if q.shape[1] > 0:
             for k in range(bins):
-                power[k] += floor
-            take_logs(room, bins)
+                power[k] = ln_2 * octaves(power[k] + floor)
             _pool(power, means, q[f])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sum_bins_adjoint(
-    spectra: Array, scale: float, floor: float, bands: _Bank, means: _Bank, room: Logs, de: Array, dq: Array
+    spectra: Array, scale: float, floor: float, bands: _Bank, means: _Bank, slope: Array, de: Array, dq: Array
 ) -> None:
-    """Turn `spectra` in place into half of dL/dX, in the outer bins the whole."""
+    """Turn `spectra` in place into half of dL/dX, in the outer bins the whole; slope: room for (bin,)."""
     bins = spectra.shape[1] // 2
-    slope = room.value
     zero = scale - scale
     for f in range(spectra.shape[0]):
         for k in range(bins):
@@ -253,7 +253,7 @@ def _transforms(plan: Plan, rate: float, double: bool) -> tuple[_Transform, _Tra
 
 def _add_up(t: _Transform, layer: Array, e: Array, q: Array) -> None:
     """Fill e and q (frame, band) from a layer (time,)."""
-    room = logs(t.frames.bins, layer.dtype)
+    room = np.empty(t.frames.bins, layer.dtype)
     for first, spectra in t.frames.spectra(layer):
         to = first + spectra.shape[0]
         _sum_bins(spectra, t.scale, t.floor, t.bands, t.means, room, e[first:to], q[first:to])
@@ -261,7 +261,7 @@ def _add_up(t: _Transform, layer: Array, e: Array, q: Array) -> None:
 
 def _flow_back(t: _Transform, layer: Array, de: Array, dq: Array, dlayer: Array) -> None:
     """Add to dlayer (time,) from de and dq."""
-    room = logs(t.frames.bins, layer.dtype)
+    room = np.empty(t.frames.bins, layer.dtype)
     for first, spectra in t.frames.spectra(layer):
         to = first + spectra.shape[0]
         _sum_bins_adjoint(spectra, t.scale, t.floor, t.bands, t.means, room, de[first:to], dq[first:to])
