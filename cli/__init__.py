@@ -1,8 +1,12 @@
 """The command line: parse, call, print. One file per command, imported when the command runs.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some of several files failed, 130 interrupted.
-Results go to stdout, progress and errors to stderr. Nothing heavy is imported before a command has
-been parsed, so that help and mistakes answer at once.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some of several files failed, 130 interrupted. Usage is what
+the command line itself has wrong, whatever the files are: an option, a name of an effect or knob, a value out
+of range, two options that contradict each other. A file that is missing, exists already or cannot be used is
+a failure of the work.
+
+Results go to stdout, progress and errors to stderr. Nothing heavy is imported before a command has been
+parsed, so that help and mistakes answer at once.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from fxstyle.errors import AudioError, FxstyleError, SettingError
+from fxstyle.errors import AudioError, SettingError
 from fxstyle.files import check_writable
 
 Tail = float | Literal["auto"]
@@ -36,6 +36,13 @@ def check_amount(amount: float) -> float:
     return amount
 
 
+def check_seed(seed: int) -> int:
+    """Refuse a --seed below 0."""
+    if seed < 0:
+        raise SettingError(f"--seed {seed} is negative; choose a whole number from 0")
+    return seed
+
+
 def check_inputs(paths: Sequence[Path]) -> None:
     """Refuse names under which there is no file."""
     for path in paths:
@@ -47,6 +54,13 @@ def check_inputs(paths: Sequence[Path]) -> None:
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], *, force: bool) -> None:
     """Refuse outputs that cannot be written, exist without --force, collide, or would replace an input."""
+    check_names(outputs, inputs)
+    for path in outputs:
+        check_output(path, force=force)
+
+
+def check_names(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Refuse outputs that collide or would replace an input, whether there are such files or not."""
     origins = {path.resolve() for path in inputs}
     taken: set[Path] = set()
     for path in outputs:
@@ -56,27 +70,38 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], *, force: boo
         if target in taken:
             raise SettingError(f"{path} is named as an output twice; give each its own name")
         taken.add(target)
-        # Python 3.14 calls an impossible name merely absent, and so would we until the very end.
-        with suppress(FileNotFoundError, NotADirectoryError):
-            path.lstat()
-        check_writable(path, force=force)
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Refuse an output that cannot be written or exists without --force."""
+    # Python 3.14 calls an impossible name merely absent, and so would we until the very end.
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.lstat()
+    check_writable(path, force=force)
 
 
 def check_sound_output(path: Path, like: Path) -> None:
     """Refuse a sound file whose container is unknown or cannot carry the rate and channels of `like`."""
-    from fxstyle.audio import probe
     from fxstyle.formats import check_writable as check_container
     from fxstyle.formats import container_for, default_subtype
 
+    try:
+        container = container_for(path)
+    except AudioError as error:
+        raise SettingError(str(error)) from None
+
+    from fxstyle.audio import probe
+
     info = probe(like)
-    container = container_for(path)
     check_container(path, container, default_subtype(container, info.source()), info.rate, info.channels)
 
 
-def existing_folder(path: Path) -> Path:
-    """Return `path` if it is a folder, else raise saying how to make it."""
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise FxstyleError(f"{path} is a file; several inputs need a folder to go to")
-    raise FxstyleError(f"{path}: there is no such folder; create it first: mkdir -p '{path}'")
+def check_folder(path: Path) -> None:
+    """Refuse as a folder what is a file, or what is named like one."""
+    from fxstyle.formats import CONTAINERS
+
+    endings = {suffix for container in CONTAINERS.values() for suffix in container.suffixes}
+    if (path.exists() and not path.is_dir()) or (not path.exists() and path.suffix.lower() in endings):
+        raise SettingError(
+            f"-o {path} names a file, and a folder is needed: each output has its input's name in it"
+        )

@@ -9,6 +9,8 @@ from cyclopts import Parameter
 
 Flag = Annotated[bool, Parameter(show_default=False)]
 Output = Annotated[Path, Parameter(name=("--output", "-o"))]
+OutputOrFolder = Annotated[str, Parameter(name=("--output", "-o"))]
+"""As text: a path forgets the slash at its end, which says that a folder is meant."""
 OutputOrNone = Annotated[Path | None, Parameter(name=("--output", "-o"))]
 Texts = Annotated[tuple[str, ...], Parameter(show_default=False)]
 """An option that may be given again and again."""

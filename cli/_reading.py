@@ -1,14 +1,25 @@
-"""What was odd about a recording, said once, among the results, instead of as a Python warning."""
+"""What a file is, and what was odd about a recording, said once, among the results, not as a warning."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fxstyle.audio import Audio
+
+_SNIFFED_BYTES = 64
+
+
+def is_preset(file: Path) -> bool:
+    """Whether the file is meant as JSON; no sound file begins with a brace."""
+    if file.suffix.lower() == ".json":
+        return True
+    with file.open("rb") as stream:
+        return stream.read(_SNIFFED_BYTES).lstrip().startswith(b"{")
 
 
 @contextmanager

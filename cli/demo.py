@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxstyle.cli._checks import check_outputs
+from fxstyle.cli._checks import check_outputs, check_seed
 from fxstyle.cli._options import Flag, Output, Quality
 from fxstyle.cli._output import emit, emit_json, emit_table, progress
-from fxstyle.errors import FxstyleError
+from fxstyle.files import make_folder, write_text
 
 if TYPE_CHECKING:
     from fxstyle.audio import Audio
@@ -71,10 +71,8 @@ def demo(
     json
         Print the result as one JSON document.
     """
-    try:
-        output.mkdir(exist_ok=True)
-    except OSError as error:
-        raise FxstyleError(f"{output}: the folder cannot be created: {error.strerror}") from error
+    check_seed(seed)
+    make_folder(output)
     paths = {name: output / name for name in FILES}
     check_outputs(list(paths.values()), [], force=force)
 
@@ -82,7 +80,6 @@ def demo(
     from fxstyle.audio import write
     from fxstyle.chain import Chain
     from fxstyle.features.truth_distance import ld
-    from fxstyle.files import write_text
     from fxstyle.memory import keep_large_blocks
     from fxstyle.performance import perform
     from fxstyle.render import render_file

@@ -33,7 +33,8 @@ def effects(
     plot
         Draw what the effect does into this SVG file: response, level curve, gain over time, harmonics.
     set
-        A setting for the plot other than its default, such as ratio=8; may be given again.
+        A setting for the plot other than its default, such as ratio=8 or compressor.ratio=8; may be given
+        again.
     force
         Overwrite an existing plot.
     json
@@ -71,14 +72,24 @@ def effects(
 
 
 def _given(effect: Effect, texts: tuple[str, ...]) -> dict[str, float]:
-    """Read --set KNOB=VALUE against the effect's knobs."""
+    """Read --set KNOB=VALUE or EFFECT.KNOB=VALUE against the effect's knobs."""
     found: dict[str, float] = {}
     for text in texts:
-        knob, sign, value = (part.strip() for part in text.partition("="))
-        if not sign or not value:
+        address, _, value = (part.strip() for part in text.partition("="))
+        owner, dot, knob = address.rpartition(".")
+        if not knob or not value:
             example = effect.params[0]
             raise SettingError(f"--set {text}: write KNOB=VALUE, as in {example.name}={example.default:g}")
-        found[knob] = effect.param(knob).read(value, effect.name)
+        if dot and owner != effect.name:
+            raise SettingError(
+                f"--set {text}: the plot is of {effect.name}, so write {effect.name}.KNOB=VALUE"
+            )
+        if knob in found:
+            raise SettingError(f"--set {text}: {knob} is given twice; give one value")
+        try:
+            found[knob] = effect.param(knob).read(value, effect.name)
+        except SettingError as error:
+            raise SettingError(f"--set {text}: {error}") from None
     return found
 
 

@@ -8,9 +8,7 @@ from typing import Any
 from fxstyle.cli._checks import check_inputs
 from fxstyle.cli._options import Flag
 from fxstyle.cli._output import emit, emit_chain, emit_json, emit_table
-from fxstyle.cli._reading import notes_of, warnings_as_notes
-
-_SNIFFED_BYTES = 64
+from fxstyle.cli._reading import is_preset, notes_of, warnings_as_notes
 
 
 def inspect(file: Path, /, *, json: Flag = False) -> int:
@@ -24,15 +22,7 @@ def inspect(file: Path, /, *, json: Flag = False) -> int:
         Print the result as one JSON document.
     """
     check_inputs([file])
-    return _preset(file, json) if _is_preset(file) else _recording(file, json)
-
-
-def _is_preset(file: Path) -> bool:
-    """Whether the file is meant as JSON; no sound file begins with a brace."""
-    if file.suffix.lower() == ".json":
-        return True
-    with file.open("rb") as stream:
-        return stream.read(_SNIFFED_BYTES).lstrip().startswith(b"{")
+    return _preset(file, json) if is_preset(file) else _recording(file, json)
 
 
 def _preset(file: Path, json: bool) -> int:
@@ -41,7 +31,15 @@ def _preset(file: Path, json: bool) -> int:
     preset = Preset.load(file)
     if json:
         content = preset.model_dump(mode="json", exclude_none=True)
-        emit_json({"command": "inspect", "file": str(file), "kind": "preset", "preset": content})
+        emit_json(
+            {
+                "command": "inspect",
+                "file": str(file),
+                "kind": "preset",
+                "edited": preset.edited,
+                "preset": content,
+            }
+        )
         return 0
     emit(f"Preset {preset.name or file.name}")
     for line in preset.description.splitlines():
@@ -54,6 +52,8 @@ def _preset(file: Path, json: bool) -> int:
         emit(f"Reference  {reference.name}")
     if origin.score is not None:
         emit(f"Verdict    {origin.score.message}")
+    if preset.edited:
+        emit("Edited     The settings were changed since: what is said of the match is about those it found.")
     made = [text for text in (origin.program, origin.created) if text]
     if origin.quality is not None:
         made.append(f"quality {origin.quality}")

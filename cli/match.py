@@ -6,7 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fxstyle.cli._checks import check_amount, check_inputs, check_outputs, check_sound_output, parse_tail
+from fxstyle.cli._checks import (
+    check_amount,
+    check_inputs,
+    check_outputs,
+    check_seed,
+    check_sound_output,
+    parse_tail,
+)
 from fxstyle.cli._options import Flag, OutputOrNone, Quality, Texts
 from fxstyle.cli._output import emit, emit_chain, emit_json, progress, remark
 from fxstyle.cli._reading import notes_of, warnings_as_notes
@@ -75,6 +82,7 @@ def match(
     """
     tail_s = parse_tail(tail)
     check_amount(amount)
+    check_seed(seed)
     check_inputs([input, *reference])
     outputs = [path for path in (output, preset, report) if path is not None]
     check_outputs(outputs, [input, *reference], force=force)
@@ -134,6 +142,7 @@ def match(
                 "verdict": asdict(found.verdict),
                 "chain": settings.model_dump(mode="json")["chain"],
                 "pruned": list(found.pruned),
+                "at_limit": [asdict(limit) for limit in found.at_limit],
                 "output": as_json(rendered) if rendered is not None else None,
                 "preset": str(preset) if preset is not None else None,
                 "report": str(report) if report is not None else None,
@@ -176,6 +185,8 @@ def _print(found: Match, notes: list[str]) -> None:
     emit_chain(found.chain)
     if found.pruned:
         emit(f"Left out: {', '.join(found.pruned)}.")
+    if found.at_limit:
+        emit(f"At their limit: {', '.join(str(limit) for limit in found.at_limit)}.")
     for note in notes:
         emit(f"Note: {note}")
     emit(f"Fitted in {found.seconds:.1f} s.")

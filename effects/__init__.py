@@ -1,6 +1,7 @@
 """The effects, one file each. A new file that defines EFFECT is found by itself.
 
-A file that defines `make` as well has sizes: `eq` is its EFFECT, `eq12` is make(12).
+A file that defines `make` as well has sizes: `eq` is its EFFECT, `eq12` is make(12). SIZES knows it without
+importing it.
 """
 
 from __future__ import annotations
@@ -8,15 +9,20 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 
 from fxstyle.effect import Effect
-from fxstyle.errors import SettingError
+from fxstyle.errors import SettingError, remedy
 
 _SIZED = re.compile(r"([a-z_]+)[1-9][0-9]?")
 
 DEFAULT_CHAIN = "eq,compressor,saturation,delay,reverb,width,gain"
 """What a match fits unless told otherwise, in the order of a mixing channel."""
+
+SIZES: Mapping[str, int] = MappingProxyType({"eq": 16})
+"""Effects that come in sizes as well, from 1 to so many."""
 
 
 @cache
@@ -30,7 +36,12 @@ def get(name: str) -> Effect:
     """Return the effect `name`, or raise SettingError listing those there are."""
     kind = kind_of(name)
     if kind not in names():
-        raise SettingError(f"no effect is called {name!r}; there are {', '.join(names())}")
+        listed = ", ".join(f"{n} (also {n}1 to {n}{SIZES[n]})" if n in SIZES else n for n in names())
+        sized = [f"{n}{size}" for n, most in SIZES.items() for size in range(1, most + 1)]
+        raise SettingError(
+            f"no effect is called {name!r}"
+            + remedy(name, (*names(), *sized), lead="there are", listed=listed)
+        )
     module = importlib.import_module(f"{__name__}.{kind}")
     effect = module.EFFECT
     if name != kind:

@@ -1,40 +1,28 @@
 """Bit-crusher: an old sampler's converter, with few bits and a low rate, heard as a staircase.
 
-    t_k = k h                           h = max(1, rate/hold_hz), the time between two instants in samples
-    v_k = x(t_k)                        on the straight line between two samples
-    q_k = D round(v_k/D)                D = 2^(1 - bits)
-    y[n] = integral from n to n + 1 of q(t) dt,     q(t) = q_k for t_k <= t < t_{k+1}
+    v_k = x(k h)                         the input at instant k, on the straight line between two samples
+    q_k = D round(v_k/D)                 rounded to the nearest step of the converter
+    q(t) = q_k for k h <= t < (k + 1) h  held until the next instant
+    y[n] = mean of q(t) from n to n + 1  the staircase, read sample by sample
 
-so that with j = floor(t_k), a = t_k - j
+    h = max(1, rate/hold_hz)             samples between two instants; rate is that of the sound, in Hz
+    D = 2^(1 - bits)                     the step: 2^bits levels span -1 .. 1
 
-    y[j] = a q_{k-1} + (1 - a) q_k      and y[n] = q_k until the next instant
+Written out, y[n] is q_k but for the sample in which an instant falls: with j the whole part of k h and a
+the rest, y[j] = a q_{k-1} + (1 - a) q_k. So any hold_hz is met exactly, and where h is a whole number
+neither mean nor line changes anything. With hold_hz at or above the rate of the sound only the bits are
+left.
 
-n counts from the beginning of the stream; round() takes halves to the even number, so that silence stays
-silence. D is the step of a converter whose 2^bits levels span -1 .. 1: a sine at full scale keeps
-6.02 bits + 1.76 dB above the error (W. R. Bennett 1948). Nothing is clipped. There is no filter against
-aliasing and none against images: they are the sound. Integrating over a sample, and the straight line,
-are there so that y is a continuous function of h and has a derivative by it; where h is a whole number
-they change nothing, and with hold_hz >= rate only the bits are left. The line needs the next sample:
-`render` is one sample late.
+How rough: a sine at full scale lies 6.02 bits + 1.76 dB above the error (W. R. Bennett 1948), which is
+74 dB at 12 bits and 50 dB at 8. Softer sound lies as much nearer to it. There is no filter against
+aliases, nor against images: they are the sound. Nothing is clipped. Silence stays silence, since round()
+takes halves to the even number. The defaults, 12 bits at 26.04 kHz, are those of E-mu's SP-1200.
 
-With h = 1 this is pedalboard.Bitcrush(bit_depth = bits - 1) to the bit, in float32, for fractions of a
-bit as well: it counts the bits of either polarity.
-
-A staircase has derivatives of zero. The gradient here is the straight-through one in place of them
-(Y. Bengio et al. 2013; by the step: S. K. Esser et al., "Learned step size quantization", ICLR 2020, eq. 3):
-q_k = v_k + e_k, in which the error e_k is kept as it is but for its size, which goes with D,
-
-    dq_k/dv_k = 1        dq_k/dbits = -ln 2 e_k
-
-That is the exact derivative of q averaged over a uniform dither of width D, and in its effect on the
-mean square of the error, D^2/12, exact as well. Everything else is exact:
-
-    q'_k = (1 - a_k) y'[j_k] + sum of y' until the next instant + a_{k+1} y'[j_{k+1}]
-    x'[j] += (1 - a) q'_k       x'[j + 1] += a q'_k
-    bits' = -ln 2 sum q'_k e_k,   by way of 1/D
-    h' = sum k (y'[j] (q_{k-1} - q_k) + q'_k (x[j+1] - x[j]))
-
-The last grows with time, as that by the frequency of anything does: true, but only for a small step.
+A fit needs slopes, and a staircase has none. It takes the straight-through ones instead (Y. Bengio et al.
+2013; for the step: S. K. Esser et al., "Learned step size quantization", ICLR 2020, eq. 3): the error
+q_k - v_k is kept as it is, but for its size, which goes with D: dq/dv = 1 and dq/dbits = -ln 2 (q - v).
+That is exact for the power of the error, D^2/12, and for a mean over dither of the width of a step.
+hold_hz has its true slope.
 """
 
 from __future__ import annotations
@@ -57,9 +45,15 @@ from fxstyle.param import Param
 Floats = npt.NDArray[np.float64]
 
 LATENCY = 1
+"""Samples: the straight line between two of them needs the next."""
 
-# Columns of the settings as the kernels take them: 1/D and h.
-_SCALE, _HOLD = range(2)
+LOWEST_HOLD_HZ = 500.0
+
+# Columns of the settings as the kernels take them: 1/D, h, and for gradients the largest h.
+_SCALE, _HOLD, _LONGEST = range(3)
+
+_ALMOST = 1.0 - 1e-13
+"""What rounding may do to h is less than that."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -81,6 +75,8 @@ def _ahead(x: npt.NDArray[Any], j: int) -> float:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run(x: npt.NDArray[Any], first: int, p: Floats, q: float, y: npt.NDArray[Any]) -> float:
     """Write y.size samples of the staircase; x may hold one more, else it counts as zero.
+
+    Its mean over a sample, and the line between samples, make y continuous in h, with a derivative.
 
     first: time of x[0]. q: the last level; its successor is returned. Levels are computed in the type of x,
     from 1/D in that type.
@@ -109,9 +105,22 @@ def _run(x: npt.NDArray[Any], first: int, p: Floats, q: float, y: npt.NDArray[An
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _adjoint(dy: npt.NDArray[Any], x: npt.NDArray[Any], p: Floats, dx: npt.NDArray[Any], dp: Floats) -> None:
-    """Fill dx and add to dp, for a channel that begins at time 0."""
+    """Fill dx and add to dp, for a channel that begins at time 0.
+
+    With e_k = q_k - v_k, j_k and a_k the parts of k h, and a bar for the derivative by a signal:
+
+        q'_k = (1 - a_k) y'[j_k] + sum of y' until the next instant + a_{k+1} y'[j_{k+1}]
+        x'[j] += (1 - a) q'_k       x'[j + 1] += a q'_k
+        bits' = -ln 2 sum q'_k e_k,   by way of 1/D
+        h' = sum k (y'[j] (q_{k-1} - q_k) + q'_k (x[j+1] - x[j]))
+
+    The last grows with time, as that by the frequency of anything does: true, but only for a small step.
+    Where k h is whole, which sample it lies in depends on where h can go: up, or down from the largest.
+    """
     real = x.dtype.type
     hold = p[_HOLD]
+    if hold > 1.0 and hold >= _ALMOST * p[_LONGEST]:
+        hold *= _ALMOST
     up = real(p[_SCALE])
     down = real(1.0 / up)
     error_grad, hold_grad, last = 0.0, 0.0, 0.0
@@ -151,7 +160,8 @@ def forward(x: torch.Tensor, rate: float, *, bits: torch.Tensor, hold_hz: torch.
         from fxstyle.device import crush
 
         return crush.crush(x, settings)
-    lanes = settings[:, None].expand(-1, x.shape[1], -1)
+    longest = torch.full_like(settings[:, :1], rate / LOWEST_HOLD_HZ)
+    lanes = torch.cat([settings, longest], dim=1)[:, None].expand(-1, x.shape[1], -1)
     return each_channel(x, lanes, None, _forward, _adjoint)
 
 
@@ -198,12 +208,14 @@ def _latency(rate: float, settings: Mapping[str, float]) -> int:
 EFFECT = Effect(
     name="bitcrush",
     summary="Bit-crusher: fewer bits, lower rate",
-    # The defaults are those of the first drum samplers.
     params=(
-        Param("bits", "bit", 2.0, 16.0, default=12.0, spread=0.2, help="resolution; fractions are allowed"),
         Param(
-            "hold_hz", "Hz", 500.0, 192_000.0, default=26_040.0, scale="log", spread=0.2,
-            help="steps of the staircase per second; at the rate of the sound it leaves it alone",
+            "bits", "bit", 2.0, 16.0, default=12.0, spread=0.2,
+            help="resolution; down: grit and hiss, 8 is an early sampler, 16 clean",
+        ),
+        Param(
+            "hold_hz", "Hz", LOWEST_HOLD_HZ, 192_000.0, default=26_040.0, scale="log", spread=0.2,
+            help="steps per second; down: ringing aliases, at the rate of the sound it is off",
         ),
     ),
     forward=forward,

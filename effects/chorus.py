@@ -1,44 +1,35 @@
-"""Chorus and flanger: a delay line whose time an oscillator sweeps, fed back and mixed with the input.
+"""Chorus, flanger and vibrato: a delay whose time sways, fed back and mixed with the input.
 
-    D[n] = max(least, delay - depth sin(2 pi rate_hz n/rate + phase))
-    w[n] = x[n] + r v[n-1]                                  r = feedback
-    v[n] = sum_{j<4} c_j(t) w[n - d - j]                    d + 1 + t = D[n], 0 <= t < 1
-    y[n] = (1 - m) x[n] + m v[n]                            m = mix
+    D[n] = max(least, delay - depth sin(2 pi rate_hz n/rate + phase))    the delay at sample n
+    w[n] = x[n] + r v[n-1]                                               what enters the line
+    v[n] = sum_{j<4} c_j(t) w[n - d - j]                                 what leaves it, d + 1 + t = D[n]
+    y[n] = (1 - m) x[n] + m v[n]
 
-n counts from the beginning of the stream. The phase is 0 in the first channel, `stereo_phase_deg` in
-the second, and so on by turns. This is the law of JUCE's `dsp::Chorus`, checked against
-pedalboard.Chorus: there the sine starts downwards too, the loop is one sample longer than the delay,
-delay = centre_delay_ms and depth = 10 ms * depth; but its feedback has the other sign, all channels
-have phase 0, `least` is 1 ms, and the line is read with linear interpolation. Here c_j are cubic
-Hermite weights (E. Catmull & R. Rom 1974),
+    delay, depth    delay_ms and depth_ms; as D in samples, rate/1000 to a millisecond
+    least           0.25 ms, and not less than one sample: a sweep that would go below is cut off there
+    phase           0 in the first, third .. channel, stereo_phase_deg in the second, fourth ..
+    r, m            feedback and mix
+    n, rate         samples since the beginning; samples per second
+    d, t            whole part of D, less 1, and the rest, 0 <= t < 1
+
+Chorus: delays of 5 to 30 ms, no feedback. Flanger: below 5 ms, with feedback; at a mix of .5 the first
+notch lies at 1/(2 D), so 0.25 ms puts it at 2 kHz. Vibrato: a mix of 1, where the pitch sways by up to
+0.63 rate_hz depth_ms per cent: 5 Hz and 1 ms are 3 %, half a semitone. With `sync` a sweep lasts a note
+value at tempo_bpm and rate_hz does not count: 60/tempo_bpm seconds for each quarter, a dot half as long
+again, a triplet (t) two thirds.
+
+Between samples the line is read by cubic Hermite interpolation (E. Catmull & R. Rom 1974):
 
     c_0 = t/2 (-1 + t (2 - t))        c_1 = 1 + t^2/2 (-5 + 3 t)
     c_2 = t/2 (1 + t (4 - 3 t))       c_3 = t^2/2 (t - 1)
 
-because with them v is a smooth function of D: weights through four points (Lagrange) or two (linear)
-bend at every whole sample, which a moving delay crosses all the time, and the derivative by D jumps
-there. In the worst place between two samples the error at rate/40, /20, /10, /5 is -84, -66, -47,
--26 dB. At no frequency and no t does the gain exceed one: with |r| < 1 the loop is stable at any fixed
-delay; while the delay moves it is bounded by measurement, at the knobs' extremes, not by proof.
+In the worst place between two samples its error at rate/40, /20, /10, /5 is -84, -66, -47, -26 dB, and no
+frequency gains level by it. So the loop is stable at any delay that rests; while it moves, its bound is
+measured, at the knobs' extremes, and not proven. A delay between two samples dulls the highs: at rate/4
+by up to 1.1 dB.
 
-`least` is LEAST_MS, and never under one sample, which is what keeps c_0 off the sample not yet
-written. Where max() holds D at `least`, D has no derivative by any knob (nor on the very edge); that
-cannot be for a whole period, since at the zeros of the sine D is the delay itself.
-
-The sine is a function of n alone, exact at multiples of SYNC samples and by the addition theorem in
-between, so the result does not depend on how a stream is cut.
-
-With `sync` a sweep lasts a note value at `tempo_bpm` (`fxstyle.tempo`) and rate_hz does not count.
-
-Adjoint, with a bar for the derivative by a signal, in reverse time:
-
-    v'[n] = m y'[n] + r w'[n+1]
-    w'[n - d - j] += c_j(t) v'[n]         complete for n once v'[n] has been spread
-    x'[n] = (1 - m) y'[n] + w'[n]
-    D'[n] = v'[n] sum_j dc_j/dt w[n-d-j]  where D > least, else 0
-
-    delay: sum D'    depth: -sum D' sin    phase: -depth sum D' cos    rate_hz: as phase, times 2 pi n/rate
-    r: sum w'[n] v[n-1]                    m: sum y' (v - x)
+This is the law of JUCE's dsp::Chorus, found by comparison with pedalboard.Chorus; there the feedback has
+the other sign, the channels sway together, `least` is 1 ms and the line is read by straight lines.
 """
 
 from __future__ import annotations
@@ -67,7 +58,7 @@ LEAST_MS = 0.25
 """Shortest delay. Short enough for a flanger's top (first notch 2 kHz), two samples at 8 kHz."""
 
 LEAST_SAMPLES = 1.0
-"""At rates below 4 kHz this is longer than LEAST_MS."""
+"""Keeps c_0 off the sample not yet written; at rates below 4 kHz it is longer than LEAST_MS."""
 
 TAPS = 4
 
@@ -86,6 +77,10 @@ def _sweep(
     taps: Floats,
 ) -> None:
     """Fill SYNC values from time `begin` on; a loop of fixed length, which runs on the processor's lanes.
+
+    Hermite weights, as with them v is a smooth function of D: weights through four points (Lagrange) or two
+    (linear) bend at every whole sample, which a moving delay crosses all the time, and the derivative by D
+    jumps there.
 
     circle: sine and cosine of the angles from 0 on. swing: receives sine, cosine and t, (3, SYNC).
     whole: receives d + 1. taps: receives c_j, (4, SYNC).
@@ -152,7 +147,18 @@ def _run_adjoint(
     dx: npt.NDArray[Any],
     dp: Floats,
 ) -> None:
-    """Run the adjoint equations of the module's docstring over one channel.
+    """Run the adjoint over one channel: with a bar for the derivative by a signal, in reverse time,
+
+        v'[n] = m y'[n] + r w'[n+1]
+        w'[n - d - j] += c_j(t) v'[n]         complete for n once v'[n] has been spread
+        x'[n] = (1 - m) y'[n] + w'[n]
+        D'[n] = v'[n] sum_j dc_j/dt w[n-d-j]  where D > least, else 0
+
+        delay: sum D'    depth: -sum D' sin    phase: -depth sum D' cos    turns: as phase, times 2 pi n
+        r: sum w'[n] v[n-1]                    m: sum y' (v - x)
+
+    Where D is held at least it has no derivative by any knob (nor on the very edge); not for a whole period,
+    since at the zeros of the sine D is the delay itself.
 
     w, wet: the line and v. dw: zeros, one more than w.
     """
@@ -310,23 +316,32 @@ def render(
     return y, State(line[:, count:].copy(), wet, state.time + count)
 
 
-_RATE_HZ = Param("rate_hz", "Hz", 0.05, 10.0, default=0.8, scale="log", spread=0.2, help="sweeps per second")
+_RATE_HZ = Param(
+    "rate_hz", "Hz", 0.05, 10.0, default=0.8, scale="log", spread=0.2,
+    help="sweeps per second; up: faster, from drift to shimmer",
+)  # fmt: skip
 _DEPTH_MS = Param(
-    "depth_ms", "ms", 0.0, 10.0, default=2.0, spread=0.15, help="how far the delay swings to either side"
-)
+    "depth_ms", "ms", 0.0, 10.0, default=2.0, spread=0.15,
+    help="how far the delay swings to either side; up: more detuned",
+)  # fmt: skip
 _DELAY_MS = Param(
     "delay_ms", "ms", 0.5, 30.0, default=8.0, scale="log", spread=0.15,
-    help="around which it swings; flangers below 5, chorus above",
+    help="around which it swings; below 5 a flanger, above a chorus",
 )  # fmt: skip
 _FEEDBACK = Param(
-    "feedback", "", -0.9, 0.9, default=0.0, spread=0.15, help="sharpens the peaks; below 0 it shifts them"
-)
-_MIX = Param("mix", "", 0.0, 1.0, default=0.4, spread=0.2, help="swept sound in the sum; 1 is vibrato")
+    "feedback", "", -0.9, 0.9, default=0.0, spread=0.15,
+    help="away from 0: sharper, more metallic peaks; below 0 they lie elsewhere, hollow",
+)  # fmt: skip
+_MIX = Param(
+    "mix", "", 0.0, 1.0, default=0.4, spread=0.2,
+    help="share of the swept sound; .5 is deepest, 1 is vibrato, 0 is off",
+)  # fmt: skip
 _STEREO_PHASE_DEG = Param(
-    "stereo_phase_deg", "deg", 0.0, 180.0, default=90.0, spread=0.25, help="right against left; 0 is mono"
-)
+    "stereo_phase_deg", "deg", 0.0, 180.0, default=90.0, spread=0.25,
+    help="how far the right sweeps behind the left; up: wider, 0 is mono",
+)  # fmt: skip
 
-_SYNC = tempo.sync("note value of one sweep, in the place of rate_hz")
+_SYNC = tempo.sync("note value of one sweep at tempo_bpm, in the place of rate_hz")
 
 GONE_DB = -60.0
 """Echoes this far below the sound count as gone when the tail is reckoned."""

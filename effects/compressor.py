@@ -1,23 +1,40 @@
-"""Feed-forward compressor: side chain, peak or RMS, link, soft knee, two laws of time, look-ahead, mix.
+"""Compressor: turns down what is louder than a threshold, and so evens out levels.
 
-    d_c[n] = |h_c[n]|, or the root of a mean of h_c^2 over rms_ms                   h: x without its low end
-    a_c[n] = (1 - link) d_c[n] + link max_k d_k[n]
-    level: e = S(a),   G[n] = C(20 log10 e[n])                                        (dB)
-    gain:  G = -S(-C(20 log10 a))
-    y_c[n] = x_c[n] + mix (10^((G_c[n + L] + M)/20) x_c[n] - x_c[n])                  L: the look-ahead
+    d_c[n] = |h_c[n]|                                   level of channel c; or, with rms_ms,
+    d_c[n] = sqrt v[n],  v[n] = k v[n-1] + (1 - k) h_c[n]^2
+    a_c[n] = (1 - link) d_c[n] + link max_i d_i[n]      linked to the loudest channel
+    law level:  G = C(20 log10 S(a))                    gain in dB
+    law gain:   G = -S(-C(20 log10 a))
+    y_c[n] = (1 - mix) x_c[n] + mix 10^((G_c[n + L] + M)/20) x_c[n]
 
-    S: e[n] = k e[n-1] + (1 - k) a[n],   k = k_attack if a[n] > e[n-1] else k_release
-    C: (1/R - 1) h(o), o = level - T;   h = 0 below -W/2, (o + W/2)^2/(2 W) within the knee, o above W/2
+    static curve  C(l) = (1/R - 1) h(l - T):  above the threshold R dB in make one dB out
+                  h(o) = 0 below -W/2,   (o + W/2)^2/(2 W) within the knee,   o above W/2
+    smoothing     S(a): e[n] = k e[n-1] + (1 - k) a[n],   k of the attack if a[n] > e[n-1],
+                  else of the release
+    time          k = exp(-1000/(rate t)) for t in ms: 63 % of a step in that time
+                  (rate: samples per second)
 
-Giannoulis, Massberg & Reiss, "Digital dynamic range compressor design", JAES 60(6), 2012: C is eq. 4 (less
-the level), S eq. 16. The law "level" smooths the level before the curve, in the linear domain (fig. 7a), as
-juce::dsp::Compressor does; "gain" smooths the gain in dB after it (fig. 7c). Times are to 63 % of a step
-(fxstyle.units.time_constant): of the level, or of the dB turned down. Kernels, adjoints and the rest of the
-equations are in fxstyle.dsp.dynamics.
+    T, R, W, M    threshold_db, ratio, knee_db, makeup_db
+    L             lookahead_ms in samples; between samples the gain is taken on a straight line
+    h_c           x_c, or with sidechain_cut_hz what a first-order high-pass leaves of it, 6 dB per
+                  octave and 3 dB down at that frequency; it is listened to, not heard
+    c, n          channel and sample
 
-torchcomp's smoothing is S with at = 1 - k_attack and rt = 1 - k_release (its times are 2.2 times ours), but
-its `compexp_gain` smooths the gain as a factor, as neither law does; dasp_pytorch smooths it in dB, by the
-attack alone (times ln 9 times ours).
+The threshold is in dB of full scale, of a peak level. With the law "level" a steady sine reads 0.2 dB
+below its crest at an attack of 1 ms and a release of 120, 1 dB at 10 and 120, and 3.9 dB, as its mean,
+where both are alike. With rms_ms the level is the root of a mean of squares: over a few periods a sine
+reads 3 dB below its crest, whatever the two. Make-up belongs to the compressed share of the mix.
+
+What attack and release smooth makes two kinds of compressor. "level" smooths the level before the curve:
+when a loud sound ends the level falls by 8.7 dB in each release_ms, so a deep reduction recovers
+steadily; and what jumps far above the threshold reaches it in a fraction of attack_ms. "gain" smooths the
+dB that are turned down: 63 % of any change takes attack_ms or release_ms, however large the change is.
+
+Source: Giannoulis, Massberg & Reiss, "Digital dynamic range compressor design", JAES 60(6), 2012: C is
+their eq. 4 (less the level), S eq. 16, "level" their figure 7a in the linear domain, which is JUCE's
+dsp::Compressor, and "gain" figure 7c. For researchers: torchcomp's smoothing is S with at = 1 - k, its
+times being 2.2 times these, but compexp_gain smooths the gain as a factor, which is neither law;
+dasp_pytorch smooths it in dB by the attack alone, at ln 9 times these times.
 """
 
 from __future__ import annotations
@@ -38,45 +55,51 @@ if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement, Vector
 
 PARAMS = (
-    Param("threshold_db", "dB", -60.0, 0.0, -18.0, help="level above which it turns down"),
-    Param("ratio", ":1", 1.0, 20.0, 3.0, "log", "dB in for one dB out above the threshold; 1 is off"),
-    Param("attack_ms", "ms", 0.05, 200.0, 10.0, "log", "time to follow 63 % of a rise"),
-    Param("release_ms", "ms", 5.0, 2000.0, 120.0, "log", "time to follow 63 % of a fall"),
-    Param("knee_db", "dB", 0.0, 18.0, 6.0, help="width of the bend around the threshold; 0 is a corner"),
-    Param("makeup_db", "dB", -12.0, 24.0, 0.0, help="level after compression"),
-    Param("link", "", 0.0, 1.0, 1.0, help="how far the loudest channel turns down all; 0 each its own"),
-    Param.choice("law", dynamics.LAWS, "level", "what attack and release smooth: the level or the gain"),
     Param(
-        "lookahead_ms",
-        "ms",
-        0.0,
-        20.0,
-        0.0,
-        fitted=False,
-        help="how early it turns down before a sound rises",
+        "threshold_db", "dB", -60.0, 0.0, -18.0,
+        help="level above which it turns down; down: more of the sound",
     ),
     Param(
-        "rms_ms",
-        "ms",
-        0.0,
-        100.0,
-        0.0,
-        fitted=False,
-        help="time over which the level is a mean; 0 is the peak",
+        "ratio", ":1", 1.0, 20.0, 3.0, "log",
+        "dB in for one dB out above the threshold; up: flatter, 1 is off",
     ),
     Param(
-        "sidechain_cut_hz",
-        "Hz",
-        0.0,
-        500.0,
-        0.0,
-        fitted=False,
-        help="it listens to what lies above; 0 is off",
+        "attack_ms", "ms", 0.05, 200.0, 10.0, "log",
+        "how fast it turns down; down: tames hits, up: lets them through",
     ),
     Param(
-        "mix", "", 0.0, 1.0, 1.0, fitted=False, help="share of the compressed sound, the rest as it came in"
+        "release_ms", "ms", 5.0, 2000.0, 120.0, "log",
+        "how fast it lets go; down: lively, may pump, up: smooth",
     ),
-)
+    Param(
+        "knee_db", "dB", 0.0, 18.0, 6.0,
+        help="width of the bend around the threshold; up: gentler, 0 is a corner",
+    ),
+    Param("makeup_db", "dB", -12.0, 24.0, 0.0, help="level after compression; up: gives back what it took"),
+    Param(
+        "link", "", 0.0, 1.0, 1.0,
+        help="1: the loudest channel turns down all, the picture stays; 0: each its own",
+    ),
+    Param.choice(
+        "law", dynamics.LAWS, "level", "what attack and release smooth, the level or the dB turned down"
+    ),
+    Param(
+        "lookahead_ms", "ms", 0.0, 20.0, 0.0, fitted=False,
+        help="how early it turns down before a sound rises; up: no hit gets past it",
+    ),
+    Param(
+        "rms_ms", "ms", 0.0, 100.0, 0.0, fitted=False,
+        help="time over which it takes the mean level; up: nearer to loudness, 0 is the peak",
+    ),
+    Param(
+        "sidechain_cut_hz", "Hz", 0.0, 500.0, 0.0, fitted=False,
+        help="it does not listen below this; up: bass moves it less, 0 is off",
+    ),
+    Param(
+        "mix", "", 0.0, 1.0, 1.0, fitted=False,
+        help="share of the compressed sound; down: parallel compression, 0 is off",
+    ),
+)  # fmt: skip
 KNOBS = tuple(p.name for p in PARAMS)
 _THRESHOLD_DB = PARAMS[0]
 _ANY_RATE = 44100.0

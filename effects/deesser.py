@@ -1,34 +1,38 @@
-"""De-esser: a dynamic high shelf, moved by the share of the power that lies above its corner.
+"""De-esser: softens "s" and "sh" by a treble shelf that dips while treble has most of the power.
 
-    x = low[n] + band[n] + high[n]          the parts 1, sqrt 2 s, s^2 of a Butterworth section at hz
-    y = low[n] + sqrt(g[n]) band[n] + g[n] high[n],    g = 10^(-D/20)
+    x = low + band + high                       split at hz: 1, sqrt 2 s and s^2 over s^2 + sqrt 2 s + 1
+    y = low + sqrt(g) band + g high             g = 10^(-D[n]/20)
 
-At a constant gain that is a Butterworth shelf: with W = tan(pi f/rate)/tan(pi hz/rate),
+    a_c[n] = (1 - link) |high_c[n]| + link max_i |high_i[n]|        level above hz, channels linked
+    b_c[n] = (1 - link) |x_c[n]| + link max_i |x_i[n]|              level of everything
+    E, F:  E[n] = w E[n-1] + (1 - w) a[n]^2,  F likewise of b       their powers, over 5 ms
+    d[n] = 10 log10(E[n]/(F[n] + 10^-12)) - threshold_db            by how much treble is too much, in dB
+    q[n] = u^2 (3 - 2 u),  u = d[n]/6 + 1/2 within 0 .. 1           how much of the dip that asks for
+    m[n] = k m[n-1] + (1 - k) q[n]                                  attack and release
+    D[n] = range_db m[n]                                            how far it dips, in dB
 
-    H(s) = (g s^2 + sqrt 2 sqrt g s + 1)/(s^2 + sqrt 2 s + 1),    |H|^2 = (1 + g^2 W^4)/(1 + W^4)
+    k        of attack_ms if q[n] > m[n-1], else of release_ms: exp(-1000/(rate t)), 63 % of a step in
+             t ms
+    w        the same for 5 ms
+    s        j tan(pi f/rate)/tan(pi hz/rate) at the frequency f, rate in samples per second
+    c, i, n  channels and sample
 
-Its poles stay and its zeros move: it has no bump, it approaches 0 dB below hz by 24 dB per octave, and no
-gain, however fast it moves, disturbs what the section remembers. At D = 0 y is x to the bit. The depth:
+The threshold is relative: the level above hz less the level of everything. The dip begins 3 dB below it
+and is complete 3 dB above. An "s" has most of its power there, a vowel less than a hundredth; so one
+threshold serves a whisper and a shout, and turning the input up or down changes nothing but the level. In
+recorded voices vowels lie at -20 dB and below, sibilants at -6 dB and above.
 
-    a_c[n] = (1 - link) |high_c[n]| + link max_k |high_k[n]|,    b_c[n] likewise of x
-    E[n] = w E[n-1] + (1 - w) a[n]^2,    F[n] likewise of b                        w for WINDOW_MS
-    d[n] = 10 log10(E[n]/N[n]) - T,    N[n] = F[n] + SILENCE_AMPLITUDE^2           (dB)
-    q[n] = range S(d/KNEE_DB + 1/2),    S(u) = u^2 (3 - 2 u), u clamped to 0 .. 1  (dB)
-    D[n] = k D[n-1] + (1 - k) q[n],    k = k_attack if q[n] > D[n-1] else k_release
+While D rests the filter is a Butterworth shelf without a bump, at 0 dB below hz and -D above. Its
+magnitude H:
 
-The threshold is relative: it is compared with the level above hz less the level of everything. An "s" has
-most of its power there, a vowel less than 1/100; so one threshold holds for a whisper and a shout, and
-scaling x scales y. (What is below SILENCE_AMPLITUDE, -120 dB of full scale, is left alone; hiss above it
-counts as an "s" as long as nothing else sounds.) Curve and shelf are this module's own.
+    |H|^2 = (1 + g^2 W^4)/(1 + W^4),   W = tan(pi f/rate)/tan(pi hz/rate)
 
-Adjoint, with a bar for the derivative:
+Below hz what is left of the dip fades by 24 dB per octave. However fast D moves, the filter does not ring
+from it: its poles stay where they are. Where D is 0 the sound passes to the bit.
 
-    d_bar = range q_bar S'/KNEE_DB,    T_bar -= d_bar,    range_bar += q_bar S
-    mu[n] = (10/ln 10) d_bar/E[n] + w mu[n+1],    nu[n] = -(10/ln 10) d_bar/N[n] + w nu[n+1]
-    a_bar[n] = 2 (1 - w) a mu[n],    b_bar[n] = 2 (1 - w) b nu[n]
-
-with those of D, of the levels and of the section from dsp.detector and dsp.sections. The backward
-pass keeps the memory every BLOCK samples, and recomputes one block at a time.
+Limits. It judges bright instruments as it does sibilants: cymbals, or hiss in pauses above -120 dB of
+full scale (below that it rests), count as "s" while nothing else sounds. There is no look-ahead: the
+first milliseconds of an "s" pass. Shelf and curve are this effect's own.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ import numpy as np
 import torch
 from numba import njit
 
+from fxstyle.device import threads
 from fxstyle.dsp.detector import link_adjoint
 from fxstyle.dsp.follow import PAST, follow, follow_adjoint
 from fxstyle.dsp.kernel import each_row
@@ -62,15 +67,15 @@ recorded voices vowels lie at shares of -20 dB and below, sibilants at -6 dB and
 # Columns of the settings as the kernels take them; the first three are the section's.
 _THRESHOLD, _RANGE, _ATTACK, _RELEASE, _LINK, _WINDOW = range(3, 9)
 
-# Columns of a channel's memory: the section's two states, E, F, the last PAST of q, and of D.
+# Columns of a channel's memory: the section's two states, E, F, the last PAST of q, and of m.
 _S, _R, _HIGH, _WHOLE, _DEPTHS = range(5)
 _MEMORY = _DEPTHS + 2 * PAST
 
 # Rows of the room in which a block (channel, time) is worked on: x, states, band and high, levels a and b, E,
-# N, S, dS/dd, q, D, g, sqrt g. States begin with what was before the block, q and D with PAST such
+# N, dS/dd, q, m, g, sqrt g. States begin with what was before the block, q and m with PAST such
 # samples.
-_X, _STATE, _STATE_R, _BAND, _TOP, _A, _B, _E, _N, _SHARE, _SLOPE, _Q, _D, _G, _ROOT = range(15)
-_ROWS = 15
+_X, _STATE, _STATE_R, _BAND, _TOP, _A, _B, _E, _N, _SLOPE, _Q, _MOVED, _G, _ROOT = range(14)
+_ROWS = 14
 _ROOM = PAST + BLOCK + PAST
 
 _SILENCE = SILENCE_AMPLITUDE**2
@@ -106,24 +111,23 @@ def _powers(a: Floats, b: Floats, window: float, memory: Floats, e: Floats, whol
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _curve(e: Floats, whole: Floats, p: Floats, share: Floats, slope: Floats, q: Floats, size: int) -> None:
-    """Fill S, dS/dd and q from E and N."""
-    threshold, most = p[_THRESHOLD], p[_RANGE]
+def _curve(e: Floats, whole: Floats, threshold: float, slope: Floats, q: Floats, size: int) -> None:
+    """Fill dS/dd and q from E and N."""
     for n in range(size):
         level_db = 0.5 * DB_PER_OCTAVE * octaves(e[n] / whole[n])
         u = (level_db - threshold) * (1.0 / KNEE_DB) + 0.5
         u = u if u > 0.0 else 0.0
         u = u if u < 1.0 else 1.0
-        share[n] = u * u * (3.0 - 2.0 * u)
         slope[n] = u * (1.0 - u) * (6.0 / KNEE_DB)
-        q[n] = most * share[n]
+        q[n] = u * u * (3.0 - 2.0 * u)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _factors(depth: Floats, g: Floats, root: Floats, size: int) -> None:
-    """Fill g and sqrt g from D."""
+def _factors(moved: Floats, most: float, g: Floats, root: Floats, size: int) -> None:
+    """Fill g and sqrt g from m and the range."""
+    octaves_down = most * (-0.5 / DB_PER_OCTAVE)
     for n in range(size):
-        half = power(depth[n] * (-0.5 / DB_PER_OCTAVE))
+        half = power(moved[n] * octaves_down)
         root[n] = half
         g[n] = half * half
 
@@ -131,7 +135,7 @@ def _factors(depth: Floats, g: Floats, root: Floats, size: int) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _analyse(room: Floats, p: Floats, memory: Floats, lanes: int, size: int) -> None:
     """Fill the room from x; what depends on levels, for the first `lanes` channels. `memory` moves on."""
-    x, s, r, q, depth = room[_X], room[_STATE], room[_STATE_R], room[_Q], room[_D]
+    x, s, r, q, moved = room[_X], room[_STATE], room[_STATE_R], room[_Q], room[_MOVED]
     for c in range(x.shape[0]):
         s[c, 0], r[c, 0] = memory[c, _S], memory[c, _R]
     run(x, p, s, r, size)
@@ -140,16 +144,16 @@ def _analyse(room: Floats, p: Floats, memory: Floats, lanes: int, size: int) -> 
         _parts(x[c], s[c], r[c], room[_BAND, c], room[_TOP, c], size)
     for c in range(lanes):
         for i in range(PAST):
-            q[c, i], depth[c, i] = memory[c, _DEPTHS + i], memory[c, _DEPTHS + PAST + i]
+            q[c, i], moved[c, i] = memory[c, _DEPTHS + i], memory[c, _DEPTHS + PAST + i]
         rectify(room[_TOP], 0, p[_LINK], c, room[_A, c], size)
         rectify(x, 0, p[_LINK], c, room[_B, c], size)
         _powers(room[_A, c], room[_B, c], p[_WINDOW], memory[c], room[_E, c], room[_N, c], size)
-        _curve(room[_E, c], room[_N, c], p, room[_SHARE, c], room[_SLOPE, c], q[c, PAST:], size)
-    follow(q[:lanes], depth[:lanes], p[_ATTACK], p[_RELEASE], size)
+        _curve(room[_E, c], room[_N, c], p[_THRESHOLD], room[_SLOPE, c], q[c, PAST:], size)
+    follow(q[:lanes], moved[:lanes], p[_ATTACK], p[_RELEASE], size)
     for c in range(lanes):
         for i in range(PAST):
-            memory[c, _DEPTHS + i], memory[c, _DEPTHS + PAST + i] = q[c, size + i], depth[c, size + i]
-        _factors(depth[c, PAST:], room[_G, c], room[_ROOT, c], size)
+            memory[c, _DEPTHS + i], memory[c, _DEPTHS + PAST + i] = q[c, size + i], moved[c, size + i]
+        _factors(moved[c, PAST:], p[_RANGE], room[_G, c], room[_ROOT, c], size)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -207,7 +211,7 @@ def _curve_adjoint(
     q: Floats, room: Floats, lane: int, p: Floats, e: Floats, whole: Floats, size: int, dp: Floats
 ) -> None:
     """Fill what q contributes to the gradients of E and N, and add to dp."""
-    was_e, was_whole, share, slope = room[_E, lane], room[_N, lane], room[_SHARE, lane], room[_SLOPE, lane]
+    was_e, was_whole, share, slope = room[_E, lane], room[_N, lane], room[_Q, lane, PAST:], room[_SLOPE, lane]
     most, drange, dthreshold = p[_RANGE], 0.0, 0.0
     for n in range(size):
         drange += q[n] * share[n]
@@ -243,7 +247,18 @@ def _through_adjoint(band: Floats, top: Floats, dx: Floats, low: Floats, size: i
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_adjoint(dy: Samples, x: Samples, p: Floats, kept: Floats, dx: Samples, dp: Floats) -> None:
-    """Fill dx like x and add to dp (9,) from dy, all (channel, time); `kept` is from `_run`."""
+    """Fill dx like x and add to dp (9,) from dy, all (channel, time); `kept` is from `_run`.
+
+    Adjoint, with a bar for the derivative:
+
+        range_bar += q_bar q,    d_bar = range q_bar S'/KNEE_DB,    T_bar -= d_bar
+        mu[n] = (10/ln 10) d_bar/E[n] + w mu[n+1],    nu[n] = -(10/ln 10) d_bar/N[n] + w nu[n+1]
+        a_bar[n] = 2 (1 - w) a mu[n],    b_bar[n] = 2 (1 - w) b nu[n]
+
+    with those of the smoothing, of the levels and of the section from dsp.follow, dsp.detector and
+    dsp.sections. q_bar is what the smoothing makes of D_bar, before the range: the smoothing is linear
+    between two changes of k, so sum q_bar q is sum D_bar m.
+    """
     channels, length = x.shape
     lanes = 1 if p[_LINK] == 1.0 else channels
     room, bars = np.empty((_ROWS, channels, _ROOM)), np.empty((8, channels, BLOCK))
@@ -263,10 +278,10 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, kept: Floats, dx: Samples, 
         _analyse(room, p, memory, lanes, size)
         for c in range(channels):
             _output_adjoint(v[c], room, c, c if c < lanes else 0, depth[c], band[c], top[c], size)
-        q, followed = room[_Q, :lanes], room[_D, :lanes]
-        rising, falling = follow_adjoint(depth, q, followed, attack, release, depths, scratch, size)
-        dp[_ATTACK] += rising
-        dp[_RELEASE] += falling
+        q, moved = room[_Q, :lanes], room[_MOVED, :lanes]
+        rising, falling = follow_adjoint(depth, q, moved, attack, release, depths, scratch, size)
+        dp[_ATTACK] += p[_RANGE] * rising
+        dp[_RELEASE] += p[_RANGE] * falling
         for c in range(channels):
             lane = c if c < lanes else 0
             _curve_adjoint(depth[c], room, lane, p, e[c], whole[c], size, dp)
@@ -327,6 +342,10 @@ def forward(
 ) -> torch.Tensor:
     """De-ess each row of (batch, channel, time) by its own settings."""
     p = _settings(rate, hz, threshold_db, range_db, attack_ms, release_ms, link)
+    if threads.away(x):
+        from fxstyle.device import bands
+
+        return bands.deess(x, p, KNEE_DB)
     batch, channels, length = x.shape
     kept = np.empty((batch, -(-length // BLOCK), channels, _MEMORY))
     return each_row(x, p, list(kept), _run_row, _run_adjoint)
@@ -360,25 +379,33 @@ EFFECT = Effect(
     name="deesser",
     summary="De-esser: a high shelf that dips where treble has most of the power",
     params=(
-        Param("hz", "Hz", 2000.0, 12000.0, 4500.0, "log", "corner of the shelf; sibilants lie above it"),
         Param(
-            "threshold_db",
-            "dB",
-            -30.0,
-            0.0,
-            -10.0,
-            help="share of the level above it that is too much",
-            spread=0.15,
+            "hz", "Hz", 2000.0, 12000.0, 4500.0, "log",
+            'where the treble begins that it dips; down: also "sh", up: only the sharpest "s"',
         ),
         Param(
-            "range_db", "dB", 0.0, 24.0, 6.0, help="how much it turns sibilants down; 0 is off", spread=0.2
+            "threshold_db", "dB", -30.0, 0.0, -10.0, spread=0.15,
+            help="treble over everything that is too much; down: acts on more",
         ),
-        Param("attack_ms", "ms", 0.05, 50.0, 1.0, "log", "time to follow 63 % of a dip", spread=0.2),
-        Param("release_ms", "ms", 5.0, 500.0, 40.0, "log", "time to follow 63 % of the way back", spread=0.2),
-        Param("link", "", 0.0, 1.0, 1.0, help="how far the loudest channel turns down all; 0 each its own"),
+        Param(
+            "range_db", "dB", 0.0, 24.0, 6.0, spread=0.2,
+            help="how far it turns sibilants down; up: more, too much lisps, 0 is off",
+        ),
+        Param(
+            "attack_ms", "ms", 0.05, 50.0, 1.0, "log",
+            'how fast it dips; up: the front of an "s" passes', spread=0.2,
+        ),
+        Param(
+            "release_ms", "ms", 5.0, 500.0, 40.0, "log",
+            'how fast it comes back; down: only the "s" itself, up: smoother', spread=0.2,
+        ),
+        Param(
+            "link", "", 0.0, 1.0, 1.0,
+            help="1: the loudest channel turns down all, the picture stays; 0: each its own",
+        ),
     ),
     forward=forward,
     render=render,
     # Both forms run the same kernel in float64.
     tolerance_db=-120.0,
-)
+)  # fmt: skip

@@ -1,26 +1,38 @@
-"""Dynamic equaliser: three peaks whose gains follow the levels of their own bands.
+"""Dynamic equaliser: three bands that boost or cut only when their part of the sound is loud.
 
-    b_k = BP_k x                                     BP(s) = (s/Q)/(s^2 + s/Q + 1), 0 dB at its centre
-    a_c[n] = (1 - link) |b_c[n]| + link max_j |b_j[n]|                             for each band
-    e_c[n] = k e_c[n-1] + (1 - k) a_c[n],   k = k_attack if a_c[n] > e_c[n-1] else k_release
-    d = 20 log10 e_c[n] - T,    S = 1 - 1/R
-    G_c[n] = gain + sign(range) S (h(d) - h(d - |range|/S))                        (dB)
-    y = x + sum_k (10^(G_k/20) - 1) b_k
+For each band, of centre hz and q:
 
-    h(d) = 0 below -W/2,   (d + W/2)^2 / (2 W) within the knee,   d above W/2
+    b = (s/q)/(s^2 + s/q + 1) x                                its part of the sound, 0 dB at hz
+    a_c[n] = (1 - link) |b_c[n]| + link max_i |b_i[n]|         level of the part, channels linked
+    e[n] = k e[n-1] + (1 - k) a[n]                             attack and release
+    o = 20 log10 e[n] - threshold_db                           by how many dB it is above the threshold
+    G[n] = gain_db + sign(range_db) S (h(o) - h(o - |range_db|/S))            gain of the band in dB
 
-Filter. At a constant gain g = 10^(G/20) one band is 1 + (g - 1) BP = (s^2 + g s/Q + 1)/(s^2 + s/Q + 1),
-which is the peaking filter of R. Bristow-Johnson's cookbook, (s^2 + s A/Q' + 1)/(s^2 + s/(A Q') + 1), with
-A = sqrt g and Q' = Q/sqrt g. Its poles do not depend on the gain, so the gain may move at any speed. Bands
-work side by side: each one hears the input, and their changes add up (an `eq` multiplies them).
+    y = x + the sum over the bands of (10^(G/20) - 1) b
 
-Curve. dsp.ranged: of ratio R at first, then flat where the band has moved by `range`, a cut where that
-is negative and a boost where it is positive. A static gain with a range that undoes it makes a band that
-acts below its threshold.
+    S        1 - 1/ratio
+    h(o)     0 below -W/2,  (o + W/2)^2/(2 W) within the knee,  o above W/2;  W is knee_db
+    k        of attack_ms if a[n] > e[n-1], else of release_ms: exp(-1000/(rate t)), 63 % of a step in
+             t ms
+    s        j tan(pi f/rate)/tan(pi hz/rate) at the frequency f, rate in samples per second
+    c, i, n  channels and sample
 
-The adjoints are those of dsp.ranged, detector and sections, with b_bar = (10^(G/20) - 1) y_bar and
-G_bar = (ln 10/20) 10^(G/20) b y_bar besides. The backward pass keeps the memory every BLOCK samples, and
-recomputes one block at a time.
+Curve: below its threshold a band has gain_db. Above, it moves like a compressor of that ratio, down where
+range_db is negative and up where it is positive, until it has moved by range_db; there it stays. A
+gain_db of 4 with a range_db of -4 is a boost for soft sound only; -4 and 4 cut what is soft.
+
+Filter: at rest a band is the peaking filter of R. Bristow-Johnson's cookbook,
+(s^2 + g s/q + 1)/(s^2 + s/q + 1), g = 10^(G/20), whose Q there is q 10^(-G/40). Its poles stay where they
+are, so the gain may move at any speed without making it ring. A band keeps the width of its part: q is
+its centre over the width where the part is 3 dB down. The bands work side by side: each hears the input,
+and what they change adds up, while an `eq` multiplies; where bands overlap the two differ.
+
+Source of h: Giannoulis, Massberg & Reiss, "Digital dynamic range compressor design", JAES 60(6), 2012,
+eq. 4.
+
+Limits. The threshold is a peak level in the band, in dB of full scale, so it depends on the level of the
+recording. Bands near half the rate get narrower than their q says (bilinear transform). A ratio of 1
+never moves.
 """
 
 from __future__ import annotations
@@ -34,6 +46,7 @@ import numpy as np
 import torch
 from numba import njit
 
+from fxstyle.device import threads
 from fxstyle.dsp.detector import link_adjoint
 from fxstyle.dsp.follow import PAST, follow, follow_adjoint
 from fxstyle.dsp.kernel import each_row
@@ -157,7 +170,12 @@ def _band_adjoint(dband: Floats, band: Floats, low: Floats, p: Floats, size: int
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_adjoint(dy: Samples, x: Samples, p: Floats, kept: Floats, dx: Samples, dp: Floats) -> None:
-    """Fill dx like x and add to dp (band, 12) from dy, all (channel, time); `kept` is from `_run`."""
+    """Fill dx like x and add to dp (band, 12) from dy, all (channel, time); `kept` is from `_run`.
+
+    The adjoints are those of dsp.ranged, detector and sections, with b_bar = (10^(G/20) - 1) y_bar and G_bar
+    = (ln 10/20) 10^(G/20) b y_bar besides. The backward pass keeps the memory every BLOCK samples, and
+    recomputes one block at a time.
+    """
     channels, length = x.shape
     lanes = 1 if p[0, _LINK] == 1.0 else channels
     room, bars, three = (
@@ -215,21 +233,45 @@ def _band(number: int, hz: float) -> tuple[Param, ...]:
     band = f"band{number}"
     return (
         Param(f"{band}_hz", "Hz", 20.0, 20000.0, hz, "log", f"centre of band {number}"),
-        Param(f"{band}_q", "", 0.2, 8.0, 1.0, "log", f"narrowness of band {number}"),
-        Param(f"{band}_gain_db", "dB", -24.0, 24.0, 0.0, help="boost or cut at any level", spread=0.1),
-        Param(f"{band}_threshold_db", "dB", -80.0, 0.0, -30.0, help="level of the band above which it moves"),
-        Param(f"{band}_range_db", "dB", -24.0, 24.0, -4.0, help="how far it moves, down or up", spread=0.1),
-        Param(f"{band}_attack_ms", "ms", 0.05, 200.0, 10.0, "log", "time to follow 63 % of a rise"),
-        Param(f"{band}_release_ms", "ms", 5.0, 2000.0, 120.0, "log", "time to follow 63 % of a fall"),
-    )
+        Param(
+            f"{band}_q", "", 0.2, 8.0, 1.0, "log",
+            f"narrowness of band {number}; up: narrower, 1.4 is an octave",
+        ),
+        Param(
+            f"{band}_gain_db", "dB", -24.0, 24.0, 0.0, spread=0.1,
+            help="boost or cut at any level, before it moves",
+        ),
+        Param(
+            f"{band}_threshold_db", "dB", -80.0, 0.0, -30.0,
+            help="level of the band above which it moves; down: more often",
+        ),
+        Param(
+            f"{band}_range_db", "dB", -24.0, 24.0, -4.0, spread=0.1,
+            help="how far it moves: below 0 down, above 0 up, 0 is off",
+        ),
+        Param(
+            f"{band}_attack_ms", "ms", 0.05, 200.0, 10.0, "log", "how fast it moves; up: lets hits through"
+        ),
+        Param(
+            f"{band}_release_ms", "ms", 5.0, 2000.0, 120.0, "log",
+            "how fast it comes back; down: lively, up: smooth",
+        ),
+    )  # fmt: skip
 
 
 PARAMS = (
     *(param for number, hz in enumerate(_CENTRES_HZ, start=1) for param in _band(number, hz)),
-    Param("ratio", ":1", 1.0, 20.0, 3.0, "log", "dB in for one dB out above the thresholds, up to the range"),
-    Param("knee_db", "dB", 0.0, 18.0, 6.0, help="width of the bends of the curve; 0 are corners"),
-    Param("link", "", 0.0, 1.0, 1.0, help="how far the loudest channel moves all; 0 each its own"),
-)
+    Param(
+        "ratio", ":1", 1.0, 20.0, 3.0, "log",
+        "how steeply it moves above the thresholds, up to the range; 1 is off",
+    ),
+    Param(
+        "knee_db", "dB", 0.0, 18.0, 6.0, help="width of the bends of the curve; up: gentler, 0 are corners"
+    ),
+    Param(
+        "link", "", 0.0, 1.0, 1.0, help="1: the loudest channel moves all, the picture stays; 0: each its own"
+    ),
+)  # fmt: skip
 
 
 def _settings(rate: float, knob: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -293,9 +335,14 @@ def forward(
 ) -> torch.Tensor:
     """Equalise each row of (batch, channel, time) by its own settings."""
     given = locals()  # read before anything else is bound: the arguments by name
+    settings = _settings(rate, given)
+    if threads.away(x):
+        from fxstyle.device import bands
+
+        return bands.equalise(x, settings)
     batch, channels, length = x.shape
     kept = np.empty((batch, -(-length // BLOCK), channels, _BANDS, _MEMORY))
-    return each_row(x, _settings(rate, given), list(kept), _run_row, _run_adjoint)
+    return each_row(x, settings, list(kept), _run_row, _run_adjoint)
 
 
 def render(

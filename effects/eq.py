@@ -1,19 +1,32 @@
-"""Parametric equaliser: low cut, low shelf, peaks (six, or any number from 1 to 16), high shelf, high cut.
+"""Parametric equaliser: low cut, low shelf, peaks, high shelf, high cut, one after the other.
 
-    peak        H(s) = (s^2 + s A/Q + 1) / (s^2 + s/(A Q) + 1),   A = 10^(g/40)
-    low shelf   H(s) = A (s^2 + s r/Q + A) / (A s^2 + s r/Q + 1),   r = sqrt A,   Q = 1/sqrt 2
-    high shelf  H(s) = A (A s^2 + s r/Q + 1) / (s^2 + s r/Q + A)
-    cuts        Butterworth filters of order N, 6 N dB per octave: for N = 2, s^2 or 1 over s^2 + s/Q + 1
+`eq` has six peaks; `eq1` to `eq16` have that many.
 
-by R. Bristow-Johnson, "Cookbook formulae for audio EQ biquad filter coefficients" (fxstyle.dsp.biquad has the
-discrete form), in series, in float64 (fxstyle.dsp.recurrence).
+    peak        H(s) = (s^2 + s A/Q + 1)/(s^2 + s/(A Q) + 1)
+    low shelf   H(s) = A (s^2 + s r + A)/(A s^2 + s r + 1)
+    high shelf  H(s) = A (A s^2 + s r + 1)/(s^2 + s r + A)
+    low cut     Butterworth's high-pass of order N, 6 N dB per octave; for N = 2, s^2/(s^2 + s/Q + 1)
+    high cut    Butterworth's low-pass of order N; for N = 2, 1/(s^2 + s/Q + 1)
+
+    A           10^(g/40), for a boost (or cut, below 0) of g dB
+    Q           of a peak: its centre over the distance between the two frequencies at which it has half
+                of its dB; 1 is 1.4 octaves, 4 a third of one
+    r           sqrt(2 A): the steepest shelf without a bump. At its frequency a shelf has half of its dB
+    s           j tan(pi f/rate)/tan(pi f0/rate) at the frequency f, for the knob's f0 (rate: samples
+                per second)
+
+These are R. Bristow-Johnson's ("Cookbook formulae for audio EQ biquad filter coefficients"), with Q, not
+bandwidth, as in most plug-ins; Butterworth's in Wireless Engineer 7, 1930. Computed in 64 bits.
 
 The frequency of a cut is where it is 3 dB down, whatever its slope and its Q. At 12 dB per octave a Q of
-0.71 is Butterworth's, and a Q well below 0.5 parts the two real poles and leaves 6 dB per octave. In a
-steeper cut Q stretches the sharpest pair of poles, and 0.71 is Butterworth's again. One of 6 dB per octave
-has no Q.
+0.71 is Butterworth's, the flattest; above 1 there is a bump, and a Q well below 0.5 leaves 6 dB per
+octave at first. In a steeper cut Q stretches the sharpest pair of poles alone, and 0.71 is Butterworth's
+again. A slope of 6 has no Q. A low cut at 5 Hz and a high cut at 40 kHz are as good as off.
 
-`EFFECT` has six peaks; `make` builds equalisers with any other number.
+Limits. Towards half the rate the curves lean (bilinear transform): a peak at 15 kHz of 44.1 is narrower
+above its centre than below, as in most equalisers without oversampling. Beyond .98 of half the rate a
+peak or shelf does nothing and a cut stays there. The phase is what these filters have: minimum, not
+linear.
 """
 
 from __future__ import annotations
@@ -53,8 +66,8 @@ _ROUND_HZ = (1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.0, 2.2, 2.5, 2.8,
 """Rounded steps of a twentieth of a decade, R'20 of ISO 3."""
 
 _CUT_Q = 0.7071
-_CUT_Q_HELP = "bend at the cut: 0.71 has none, above 1 is a bump; at a slope of 12, 0.1 is 6 dB per octave"
-_SLOPE_HELP = "steepness of the cut, in dB per octave"
+_CUT_Q_HELP = "bend at the cut: 0.71 is flat, up: a bump, down: a slow roll-off; none at a slope of 6"
+_SLOPE_HELP = "steepness of the cut in dB per octave, from gentle to a wall"
 _GAIN_SPREAD = 0.14
 """Some 7 dB: boosts and cuts beyond twice that are rare in practice."""
 
@@ -115,27 +128,36 @@ def _params(peaks: int) -> tuple[Param, ...]:
         bands += [
             Param(f"peak{i}_hz", "Hz", 20.0, 20000.0, hz, "log", f"centre of band {i}"),
             _gain(f"peak{i}_db", f"boost or cut of band {i}"),
-            Param(f"peak{i}_q", "", 0.2, 8.0, peak_q, "log", f"narrowness of band {i}"),
-        ]
+            Param(
+                f"peak{i}_q", "", 0.2, 8.0, peak_q, "log",
+                f"narrowness of band {i}; up: narrower, 1.4 is an octave",
+            ),
+        ]  # fmt: skip
     low, high = (
-        "removes what lies below: 3 dB down here; 5 Hz",
-        "removes what lies above: 3 dB down here; 40 kHz",
+        "removes what lies below: 3 dB down here; up: thinner, 5 Hz",
+        "removes what lies above: 3 dB down here; down: darker, 40 kHz",
     )
     return (
         Param("low_cut_hz", "Hz", _LOWEST_CUT_HZ, 2000.0, _LOWEST_CUT_HZ, "log", f"{low} is off", spread=0.5),
         Param("low_cut_q", "", 0.1, 2.0, _CUT_Q, "log", _CUT_Q_HELP, spread=0.4),
         Param.choice("low_cut_slope", SLOPES_DB, "12", _SLOPE_HELP),
-        Param("low_shelf_hz", "Hz", 20.0, 1000.0, 100.0, "log", "corner of the low shelf"),
-        _gain("low_shelf_db", "level of everything below the corner"),
+        Param(
+            "low_shelf_hz", "Hz", 20.0, 1000.0, 100.0, "log",
+            "corner of the low shelf, where it has half of its dB",
+        ),
+        _gain("low_shelf_db", "boost or cut of everything below the corner"),
         *bands,
-        Param("high_shelf_hz", "Hz", 1000.0, 20000.0, 8000.0, "log", "corner of the high shelf"),
-        _gain("high_shelf_db", "level of everything above the corner"),
+        Param(
+            "high_shelf_hz", "Hz", 1000.0, 20000.0, 8000.0, "log",
+            "corner of the high shelf, where it has half of its dB",
+        ),
+        _gain("high_shelf_db", "boost or cut of everything above the corner"),
         Param(
             "high_cut_hz", "Hz", 200.0, _HIGHEST_CUT_HZ, _HIGHEST_CUT_HZ, "log", f"{high} is off", spread=0.5
         ),
         Param("high_cut_q", "", 0.1, 2.0, _CUT_Q, "log", _CUT_Q_HELP, spread=0.4),
         Param.choice("high_cut_slope", SLOPES_DB, "12", _SLOPE_HELP),
-    )
+    )  # fmt: skip
 
 
 PARAMS = _params(PEAKS)

@@ -1,14 +1,18 @@
-"""Level, pan and polarity. Memoryless and linear.
+"""Gain: level, pan and polarity.
 
-    y_c[n] = i 10^(g/20) a_c x_c[n]             i = -1 with `invert` on, else 1
-    a_L = sqrt 2 sin(pi/4 (1 - p)),   a_R = sqrt 2 sin(pi/4 (1 + p))            p = pan
+    y_c[n] = i 10^(gain_db/20) a_c x_c[n]
 
-The pan has constant power, a_L^2 + a_R^2 = 2, by sine and cosine, and leaves the centre as it is: -3 dB
-at the centre, compensated, so that a channel panned towards gains 3 dB at most and the other falls silent.
-That is the law of JUCE's `dsp::Panner` (sin3dB), the default of Sonar ("0 dB center, sin/cos taper, constant
-power") and Logic's "-3 dB compensated". As on the channels of these programs it is a balance of the two
-channels of a stereo sound: nothing of the one moves over to the other. Mono and more than two channels
-have no pan.
+    i            -1 with invert on, else 1
+    a_L, a_R     sqrt 2 sin(pi/4 (1 - pan)),  sqrt 2 sin(pi/4 (1 + pan))
+    c, n         channel and sample
+
+The pan has constant power, a_L^2 + a_R^2 = 2, and leaves the centre as it is: a channel that is panned
+towards gains up to 3 dB while the other fades out. That is the law of JUCE's dsp::Panner (sin3dB), the
+default of Sonar ("0 dB center, sin/cos taper, constant power") and Logic's "-3 dB compensated". As on the
+stereo channels of these programs it is a balance: nothing of one side moves over to the other. Mono and
+more than two channels have no pan.
+
+Nothing is clipped: what goes above full scale does so as it is.
 """
 
 from __future__ import annotations
@@ -48,7 +52,9 @@ def forward(
 @lru_cache(maxsize=64)  # the same for every block of a stream, and dearer than a short block
 def _numbers(channels: int, *knobs: float) -> npt.NDArray[np.float64]:
     """Return the factors of one setting, (channel, 1) or (1, 1)."""
-    return _factors(channels, *torch.tensor(knobs, dtype=torch.float64)[:, None])[0, :, None].numpy()
+    factors = _factors(channels, *torch.tensor(knobs, dtype=torch.float64)[:, None])[0, :, None].numpy()
+    factors.setflags(write=False)
+    return factors
 
 
 def render(
@@ -58,9 +64,13 @@ def render(
     return x * _numbers(x.shape[0], gain_db, pan, invert).astype(x.dtype), None
 
 
-_GAIN_DB = Param("gain_db", "dB", -40.0, 40.0, default=0.0, help="output level")
-_PAN = Param("pan", "", -1.0, 1.0, default=0.0, fitted=False, help="-1 left, 0 as it is, 1 right")
-_INVERT = Param.choice("invert", ("off", "on"), "off", "turns the polarity over")
+_GAIN_DB = Param("gain_db", "dB", -40.0, 40.0, default=0.0, help="level; up: louder")
+_PAN = Param(
+    "pan", "", -1.0, 1.0, default=0.0, fitted=False, help="-1 left, 0 as it is, 1 right; stereo only"
+)
+_INVERT = Param.choice(
+    "invert", ("off", "on"), "off", "turns the polarity over, against a sound that cancels"
+)
 
 
 def start(source: Measurement, reference: Measurement) -> dict[str, float]:

@@ -1,33 +1,31 @@
-"""Downward expander and noise gate: peak-holding detector, hold, attack and release, soft knee, range.
+"""Noise gate and expander: turns down what is quieter than a threshold, such as spill, hum and room.
 
-    a_c[n] = (1 - link) |x_c[n]| + link max_k |x_k[n]|
-    v[n] = a[n]^2 + k_d max(v[n-1] - a[n]^2, 0)                      instant attack, release DETECTOR_MS
-    w[n] = (1 - f) max(v[n-L] .. v[n]) + f max(v[n-L-1] .. v[n])     hold = L + f samples, 0 <= f < 1
-    e[n] = k e[n-1] + (1 - k) sqrt w[n],   k = k_attack if sqrt w[n] > e[n-1] else k_release
-    G[n] = -min(range, (R - 1) h(T - 20 log10 e[n]))                 (dB)
+    a_c[n] = (1 - link) |x_c[n]| + link max_i |x_i[n]|      level of channel c, linked to the loudest
+    v[n] = max(a[n]^2, z v[n-1] + (1 - z) a[n]^2)           its power: rises at once, falls in 8 ms
+    w[n] = max(v[n-H] .. v[n])                              hold: the highest of the last hold_ms
+    e[n] = k e[n-1] + (1 - k) sqrt w[n]                     attack and release
+    G[n] = -min(range_db, (R - 1) h(T - 20 log10 e[n]))     gain in dB
     y_c[n] = 10^(G[n]/20) x_c[n]
 
-    h(d) = 0 below -W/2,   (d + W/2)^2 / (2 W) within the knee,   d above W/2
+    T, R    threshold_db, ratio: R dB out for one dB in below T
+    h(d)    0 below -W/2,  (d + W/2)^2/(2 W) within the knee,  d above W/2;  W is knee_db
+    k       of attack_ms if sqrt w[n] > e[n-1], else of release_ms: exp(-1000/(rate t)),
+            63 % of a step in t ms (rate: samples per second)
+    z       the same for t = 7.96 ms
+    H       hold_ms in samples; for fractions, between the maxima of the two whole numbers beside it
+    c, n    channel and sample
 
-Static curve: Giannoulis, Massberg & Reiss, "Digital dynamic range compressor design", JAES 60(6), 2012,
-eq. 4, turned over: below T, R dB out for one dB in. With hold, knee and link 0, and where the range is
-not used up, the law is juce::dsp::NoiseGate's, which is pedalboard's: there DETECTOR_MS is 50, attack and
-release are PEDALBOARD_TIME_RATIO times ours (fxstyle.units.time_constant; JUCE: exp(-2 pi 1000/(rate t))).
+Attack opens, release shuts; both follow the level, not the gain. A ratio of 2 and a range of some 10 dB
+make a room drier without being noticed; a ratio of 10 and a large range shut it off.
 
-Hold. A counter that keeps the gate open has no derivative. The largest energy of the last `hold` samples
-(dsp.hold) keeps it open as long, and has one: by the energy at the maximum (the latest of equals), and by
-the hold, since w is continuous and piecewise linear in L + f (from the right at whole numbers). v and e are
-dsp.follow's, v with an attack of no time. Blocks that are open or shut throughout need no logarithm.
+Curve: Giannoulis, Massberg & Reiss, "Digital dynamic range compressor design", JAES 60(6), 2012, eq. 4,
+turned over. With hold, knee and link 0, and as long as the range is not used up, the law is that of
+JUCE's dsp::NoiseGate, hence of pedalboard.NoiseGate, whose times are 2 pi as long.
 
-Hysteresis is left out: with two thresholds the gain depends on which was crossed last, so it jumps where
-a crossing appears or vanishes, and has no subgradient there. Detector, hold and release stop chatter.
-
-Adjoint, with a bar for the derivative, lambda that of e and mu that of v:
-
-    lambda[n] = k_(n+1) lambda[n+1] + G'[n] (R - 1) h'(d) 20 / (ln 10 e[n])   where the range is not used up
-    w'[n] = (1 - k_n) lambda[n] / (2 sqrt w[n]),   k' += lambda[n] (e[n-1] - sqrt w[n])
-    mu[n] = (what w' hands to the maximum at n) + k_d [v[n+1] falls] mu[n+1]
-    a'[n] = 2 a[n] mu[n] (1 - k_d [v[n] falls])
+Limits. There is no look-ahead, so the attack eats into the front of a hit: keep it short for drums. There
+is one threshold, no second one to shut at: hold and release stop it from chattering. It follows no fall
+faster than 0.55 dB per ms; a note below 90 Hz sinks by more than 3 dB between two of its crests, which
+the hold bridges.
 """
 
 from __future__ import annotations
@@ -54,6 +52,10 @@ DETECTOR_MS = 50.0 / PEDALBOARD_TIME_RATIO
 """JUCE's. As the energy falls by 63 % in this time, the level of a note falls by 3 dB at most between two
 crests of its waveform if it lies above 90 Hz; below, the hold bridges them. The gate follows no fall
 faster than 0.55 dB/ms, whatever its release."""
+
+# A counter that keeps the gate open has no derivative; the largest energy of the last samples (dsp.hold)
+# keeps it open as long, and has one. Nor is there hysteresis: with two thresholds the gain depends on which
+# was crossed last, so it jumps where a crossing appears or vanishes, and has no subgradient there.
 
 # Columns of the settings as the kernels take them; hold in samples.
 _THRESHOLD, _SLOPE, _RANGE, _KNEE, _LINK, _ATTACK, _RELEASE, _HOLD = range(8)
@@ -217,7 +219,8 @@ def _gain_adjoint(
         # dh/dW = u/(2W) - u^2/(2W^2) within the knee, where u/W is the ramp; 0 beyond
         by_knee += down * slope * 0.5 * ramp * (1.0 - ramp)
         g[n] = -down * slope * ramp * DB_PER_NEPER / e[n]
-    dp[_SLOPE] += by_slope
+    # A ratio of 1 never comes to its range. If there is none either, no ratio turns anything down.
+    dp[_SLOPE] += by_slope if p[_RANGE] > 0.0 else 0.0
     dp[_THRESHOLD] += by_threshold
     dp[_KNEE] += by_knee
     dp[_RANGE] += by_range
@@ -225,7 +228,15 @@ def _gain_adjoint(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_adjoint(dy: Samples, x: Samples, p: Floats, decay: float, dx: Samples, dp: Floats) -> None:
-    """Fill dx like x and add to dp (8,) from dy, all (channel, time)."""
+    """Fill dx like x and add to dp (8,) from dy, all (channel, time).
+
+    Adjoint, with a bar for the derivative, lambda that of e and mu that of v:
+
+        lambda[n] = k_(n+1) lambda[n+1] + G'[n] (R - 1) h'(d) 20 / (ln 10 e[n])   until the range is used up
+        w'[n] = (1 - k_n) lambda[n] / (2 sqrt w[n]),   k' += lambda[n] (e[n-1] - sqrt w[n])
+        mu[n] = (what w' hands to the maximum at n) + k_d [v[n+1] falls] mu[n+1]
+        a'[n] = 2 a[n] mu[n] (1 - k_d [v[n] falls])
+    """
     channels, length = x.shape
     limits = _limits(p)
     made, carry = np.zeros((_ROWS, 1, length + 2 * PAST)), np.zeros(1)
@@ -335,14 +346,38 @@ EFFECT = Effect(
     name="gate",
     summary="Expander and noise gate with hold, soft knee, range and stereo link",
     params=(
-        Param("threshold_db", "dB", -80.0, 0.0, -50.0, spread=0.15, help="level below which it turns down"),
-        Param("ratio", ":1", 1.0, 20.0, 2.0, "log", "dB out for one dB in below the threshold; 1 is off"),
-        Param("range_db", "dB", 0.0, 80.0, 30.0, help="the most it turns down; 0 is off"),
-        Param("knee_db", "dB", 0.0, 18.0, 6.0, help="width of the bend around the threshold; 0 is a corner"),
-        Param("attack_ms", "ms", 0.05, 200.0, 1.0, "log", "time to follow 63 % of a rise", spread=0.2),
-        Param("hold_ms", "ms", 0.0, 250.0, 30.0, spread=0.1, help="how long it stays open after the sound"),
-        Param("release_ms", "ms", 5.0, 2000.0, 120.0, "log", "time to follow 63 % of a fall", spread=0.2),
-        Param("link", "", 0.0, 1.0, 1.0, help="how far the loudest channel opens all; 0 each its own"),
+        Param(
+            "threshold_db", "dB", -80.0, 0.0, -50.0, spread=0.15,
+            help="level below which it turns down; up: shuts more, soft notes too",
+        ),
+        Param(
+            "ratio", ":1", 1.0, 20.0, 2.0, "log",
+            "dB out for one dB in below the threshold; 2 is gentle, 20 a hard gate, 1 is off",
+        ),
+        Param(
+            "range_db", "dB", 0.0, 80.0, 30.0,
+            help="the most it turns down; up: silence, down: only softer, 0 is off",
+        ),
+        Param(
+            "knee_db", "dB", 0.0, 18.0, 6.0,
+            help="width of the bend around the threshold; up: gentler, 0 is a corner",
+        ),
+        Param(
+            "attack_ms", "ms", 0.05, 200.0, 1.0, "log",
+            "how fast it opens; down: keeps the front of a hit, up: fades in", spread=0.2,
+        ),
+        Param(
+            "hold_ms", "ms", 0.0, 250.0, 30.0, spread=0.1,
+            help="how long it stays open after the sound; up: fewer flutters, longer tails",
+        ),
+        Param(
+            "release_ms", "ms", 5.0, 2000.0, 120.0, "log",
+            "how fast it shuts; down: abrupt, up: fades out", spread=0.2,
+        ),
+        Param(
+            "link", "", 0.0, 1.0, 1.0,
+            help="1: the loudest channel opens all, the picture stays; 0: each its own",
+        ),
     ),
     forward=forward,
     render=render,
@@ -352,4 +387,4 @@ EFFECT = Effect(
         "pedalboard.NoiseGate": "hold_ms, knee_db and link 0, range_db out of reach, the same threshold and"
         " ratio, times 2 pi as long; its detector rounds to float32: null -83 to -127 dB"
     },
-)
+)  # fmt: skip

@@ -1,14 +1,30 @@
-"""Three-band compressor: a Linkwitz-Riley split into bands, and a compressor for each of them.
+"""Multiband compressor: splits the sound into lows, middle and highs, and compresses each on its own.
 
-    low + mid + high = AP_1 AP_2 x           24 dB per octave at low_hz and high_hz (fxstyle.dsp.crossover)
-    y = C_low(low) + C_mid(mid) + C_high(high)
+    low  = AP_2 LP_1^2 x                 1: at low_hz, 2: at high_hz
+    mid  = LP_2^2 HP_1^2 x
+    high = HP_2^2 HP_1^2 x
+    y = low' + mid' + high'              each band compressed:
 
-Each C is the compressor of fxstyle.dsp.dynamics: a peak detector with attack and release on the level of its
-band, a soft knee, make-up. Knee and link are shared. Bands that are left alone sum to an all-pass: nothing
-but the phase changes, by 360 degrees across each crossover.
+    a_c[n] = (1 - link) |b_c[n]| + link max_i |b_i[n]|      peak level of the band b, channels linked
+    e[n] = k e[n-1] + (1 - k) a[n]                          attack and release
+    b'_c[n] = 10^((G + M)/20) b_c[n],   G = (1/R - 1) h(20 log10 e[n] - T)      (dB)
 
-The sum is flat for any two frequencies, in either order. As high_hz moves below low_hz the middle band
-fades away, and the other two meet at low_hz.
+    LP, HP, AP  1, s^2 and s^2 - sqrt 2 s + 1 over s^2 + sqrt 2 s + 1
+    s           j tan(pi f/rate)/tan(pi f0/rate) at the frequency f, for the crossover f0
+    T, R, M     threshold_db, ratio, makeup_db of the band
+    h(o)        0 below -W/2,  (o + W/2)^2/(2 W) within the knee,  o above W/2;  W is knee_db
+    k           of attack_ms if a[n] > e[n-1], else of release_ms: exp(-1000/(rate t)), 63 % of a step
+                in t ms
+    c, i, n     channels and sample; rate: samples per second
+
+The split is that of Linkwitz & Riley ("Active crossover networks for noncoincident drivers", JAES 24(1),
+1976): 24 dB per octave, 6 dB down where bands cross. Bands that are left alone sum to an all-pass, so
+nothing changes but the phase, by 360 degrees across each crossover. The compressors are those of
+`compressor` with the law "level" (Giannoulis, Massberg & Reiss, JAES 60(6), 2012); a threshold is a peak
+level in its band, in dB of full scale.
+
+The crossovers may stand in either order: as high_hz moves below low_hz the middle band fades away, and
+the other two meet at low_hz. Beyond .98 of half the rate they stay there.
 """
 
 from __future__ import annotations
@@ -40,22 +56,47 @@ def _band(band: str) -> tuple[Param, ...]:
     attack_ms, release_ms = _TIMES[band]
     return (
         Param(
-            f"{band}_threshold_db", "dB", -60.0, 0.0, -24.0, help=f"level above which the {band} band falls"
+            f"{band}_threshold_db", "dB", -60.0, 0.0, -24.0,
+            help=f"level of the {band} band above which it turns down; down: more",
         ),
-        Param(f"{band}_ratio", ":1", 1.0, 20.0, 2.0, "log", "dB in for one dB out above it; 1 is off"),
-        Param(f"{band}_attack_ms", "ms", 0.05, 200.0, attack_ms, "log", "time to follow 63 % of a rise"),
-        Param(f"{band}_release_ms", "ms", 5.0, 2000.0, release_ms, "log", "time to follow 63 % of a fall"),
-        Param(f"{band}_makeup_db", "dB", -12.0, 24.0, 0.0, help=f"level of the {band} band", spread=0.1),
-    )
+        Param(
+            f"{band}_ratio", ":1", 1.0, 20.0, 2.0, "log",
+            "dB in for one dB out above it; up: flatter, 1 is off",
+        ),
+        Param(
+            f"{band}_attack_ms", "ms", 0.05, 200.0, attack_ms, "log",
+            "how fast it turns down; up: lets hits through",
+        ),
+        Param(
+            f"{band}_release_ms", "ms", 5.0, 2000.0, release_ms, "log",
+            "how fast it lets go; down: lively, up: smooth",
+        ),
+        Param(
+            f"{band}_makeup_db", "dB", -12.0, 24.0, 0.0, spread=0.1,
+            help=f"level of the {band} band after compression",
+        ),
+    )  # fmt: skip
 
 
 PARAMS = (
-    Param("low_hz", "Hz", 20.0, 2000.0, 200.0, "log", "where the low band ends"),
-    Param("high_hz", "Hz", 500.0, 20000.0, 3000.0, "log", "where the high band begins"),
+    Param(
+        "low_hz", "Hz", 20.0, 2000.0, 200.0, "log",
+        "where the low band ends; up: more of the sound counts as lows",
+    ),
+    Param(
+        "high_hz", "Hz", 500.0, 20000.0, 3000.0, "log",
+        "where the high band begins; down: more of the sound counts as highs",
+    ),
     *(param for band in _BANDS for param in _band(band)),
-    Param("knee_db", "dB", 0.0, 18.0, 6.0, help="width of the bend around the thresholds; 0 is a corner"),
-    Param("link", "", 0.0, 1.0, 1.0, help="how far the loudest channel turns down all; 0 each its own"),
-)
+    Param(
+        "knee_db", "dB", 0.0, 18.0, 6.0,
+        help="width of the bends around the thresholds; up: gentler, 0 are corners",
+    ),
+    Param(
+        "link", "", 0.0, 1.0, 1.0,
+        help="1: the loudest channel turns down all, the picture stays; 0: each its own",
+    ),
+)  # fmt: skip
 
 
 class MultibandState(NamedTuple):

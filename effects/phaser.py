@@ -1,45 +1,32 @@
-"""Phaser: six all-pass filters in a row, swept together, fed back and mixed with the input.
+"""Phaser: notches that sweep up and down the spectrum, by six all-pass filters mixed with the input.
 
-    u_0[n] = x[n] + r v[n-1]                                    r = feedback
-    u_k[n] = c u_{k-1}[n] + (1 - c) s_k[n]                      k = 1 .. 6
-    s_k[n+1] = (1 + c) u_{k-1}[n] - c s_k[n]
-    v[n] = u_6[n],    y[n] = (1 - m) x[n] + m v[n]              m = mix
+    u_0[n] = x[n] + r v[n-1]                            the input, and what came out last
+    u_k[n] = c u_{k-1}[n] + (1 - c) s_k[n]              six stages, k = 1 .. 6
+    s_k[n+1] = (1 + c) u_{k-1}[n] - c s_k[n]            what a stage remembers
+    v[n] = u_6[n],   y[n] = (1 - m) x[n] + m v[n]
 
-    c[n] = tan(pi f[n]/rate - pi/4)
-    f[n] = centre_hz 2^(-OCTAVES depth sin(2 pi rate_hz n/rate + phase))    held in 20 Hz .. top
-    top = min(20 kHz, .49 rate)
+    c = tan(pi f[n]/rate - pi/4)
+    f[n] = centre_hz 2^(-4.98 depth sin(2 pi rate_hz n/rate + phase))
 
-n counts from the beginning of the stream. The phase is 0 in the first channel, `stereo_phase_deg` in
-the second, and so on by turns. Each stage is the first-order all-pass (1 - s)/(1 + s), s = j f'/f, by
-trapezoidal integration (V. Zavalishin, "The art of VA filter design", 2012, ch. 3), whose state s_k is a
-charge and not a past output: that is what behaves when c moves. A stage turns the phase by -90 degrees
-at f, so with r = 0 and m = 1/2 there are notches where 6 * 2 atan(f'/f) is 180, 540 and 900 degrees:
-at f' = .268 f, f and 3.73 f, whatever f is.
+    f        held within 20 Hz and 20 kHz, and below .49 of the rate; a depth of 1 is 4.98 octaves to
+             either side
+    phase    0 in the first, third .. channel, stereo_phase_deg in the second, fourth ..
+    r, m     feedback and mix
+    n, rate  samples since the beginning; samples per second
 
-This is the law of JUCE's `dsp::Phaser`, checked against pedalboard.Phaser, but for three things: there
-the feedback has the other sign, all channels have phase 0, and c is computed at every fourth sample
-and held; here at every sample. With that hold put into a loop that follows these equations, the two
-differ by -117 to -135 dB, which is its float32; without it by -64 to -82 dB. OCTAVES is its scale too:
-its depth of 1 reaches half of its range up and down.
+Each stage turns the phase at a frequency f' by -2 atan(f'/f) and leaves levels as they are (frequencies
+warped as tan(pi f/rate)). With a mix of 1/2 and no feedback there are three notches, where the six turn
+by 180, 540 and 900 degrees: at .268 f, f and 3.73 f. Feedback above 0 raises what lies between them,
+below 0 the places of the notches. With `sync` a sweep lasts a note value at tempo_bpm and rate_hz does
+not count: 60/tempo_bpm seconds for each quarter, a dot half as long again, a triplet (t) two thirds.
 
-Where f is held at 20 Hz or top, it has no derivative by any knob (nor on the very edge). With |r| < 1
-the loop is stable at any fixed f; while f moves it is bounded by measurement, at the knobs' extremes.
+Stages: V. Zavalishin, "The art of VA filter design", 2012, ch. 3, trapezoidal integration, which behaves
+well while f moves. It is the law of JUCE's dsp::Phaser, found by comparison with pedalboard.Phaser; there
+the feedback has the other sign, the channels sweep together, and the filters follow the sweep at every
+fourth sample only, which makes a difference of -64 to -82 dB.
 
-With `sync` a sweep lasts a note value at `tempo_bpm` (`fxstyle.tempo`) and rate_hz does not count.
-
-exp and tan are a polynomial and a ratio of two, right to 1e-12; see `_sweep`.
-
-Adjoint, with a bar for the derivative by a signal, in reverse time:
-
-    u'_6[n] = m y'[n] + r u'_0[n+1]
-    c'[n] += (u'_k[n] + s'_k[n+1]) (u_{k-1}[n] - s_k[n])        k = 6 .. 1
-    u'_{k-1}[n] = c u'_k[n] + (1 + c) s'_k[n+1]
-    s'_k[n] = (1 - c) u'_k[n] - c s'_k[n+1]
-    x'[n] = (1 - m) y'[n] + u'_0[n]
-
-    l' = c' (1 + c^2) pi f/rate, the derivative by ln f, where f is not held, else 0
-    ln centre_hz: sum l'    swing = ln 2 OCTAVES depth: -sum l' sin    phase: -swing sum l' cos
-    rate_hz: as phase, times 2 pi n/rate    r: sum u'_0[n] v[n-1]    m: sum y' (v - x)
+With a feedback below 1 the loop is stable at any f that rests; while f moves, its bound is measured, at
+the knobs' extremes, and not proven.
 """
 
 from __future__ import annotations
@@ -204,7 +191,22 @@ def _trace(x: Samples, c: Floats, r: float, held: Floats, gaps: Floats, wet: Flo
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _adjoint(dy: Samples, x: Samples, p: Floats, circle: Floats, dx: Samples, dp: Floats) -> None:
-    """Run one channel again, keeping its states at every SYNC samples; then block by block backwards."""
+    """Run one channel again, keeping its states at every SYNC samples; then block by block backwards.
+
+    Adjoint, with a bar for the derivative by a signal, in reverse time:
+
+        u'_6[n] = m y'[n] + r u'_0[n+1]
+        c'[n] += (u'_k[n] + s'_k[n+1]) (u_{k-1}[n] - s_k[n])        k = 6 .. 1
+        u'_{k-1}[n] = c u'_k[n] + (1 + c) s'_k[n+1]
+        s'_k[n] = (1 - c) u'_k[n] - c s'_k[n+1]
+        x'[n] = (1 - m) y'[n] + u'_0[n]
+
+        l' = c' (1 + c^2) pi f/rate, the derivative by ln f, where f is not held, else 0
+        ln centre_hz: sum l'    swing = ln 2 OCTAVES depth: -sum l' sin    phase: -swing sum l' cos
+        rate_hz: as phase, times 2 pi n/rate    r: sum u'_0[n] v[n-1]    m: sum y' (v - x)
+
+    Where f is held it has no derivative by any knob, nor on the very edge.
+    """
     swing, r, m = p[_SWING], p[_R], p[_M]
     count = x.size
     blocks = (count + SYNC - 1) // SYNC
@@ -340,24 +342,31 @@ def render(
     return y, State(held, time + x.shape[1])
 
 
-_RATE_HZ = Param("rate_hz", "Hz", 0.02, 10.0, default=0.4, scale="log", spread=0.2, help="sweeps per second")
-_DEPTH = Param("depth", "", 0.0, 1.0, default=0.4, spread=0.2, help="swing; 1 is five octaves to either side")
+_RATE_HZ = Param(
+    "rate_hz", "Hz", 0.02, 10.0, default=0.4, scale="log", spread=0.2, help="sweeps per second; up: faster"
+)
+_DEPTH = Param(
+    "depth", "", 0.0, 1.0, default=0.4, spread=0.2,
+    help="how far it sweeps; 1 is five octaves to either side, 0 stands still",
+)  # fmt: skip
 _CENTRE_HZ = Param(
     "centre_hz", "Hz", 100.0, 8000.0, default=1000.0, scale="log", spread=0.15,
-    help="middle notch around which the others swing",
+    help="middle notch, around which they all sweep; up: brighter",
 )  # fmt: skip
 _FEEDBACK = Param(
     "feedback", "", -0.95, 0.95, default=0.3, spread=0.2,
-    help="above 0 it raises what lies between the notches, below 0 the notches themselves",
+    help="away from 0: sharper; above 0 peaks between the notches, below 0 in their place",
 )  # fmt: skip
 _MIX = Param(
-    "mix", "", 0.0, 1.0, default=0.5, spread=0.15, help="swept sound in the sum; notches are deepest at .5"
-)
+    "mix", "", 0.0, 1.0, default=0.5, spread=0.15,
+    help="share of the swept sound; notches are deepest at .5, 0 is off",
+)  # fmt: skip
 _STEREO_PHASE_DEG = Param(
-    "stereo_phase_deg", "deg", 0.0, 180.0, default=60.0, spread=0.25, help="right against left; 0 is mono"
-)
+    "stereo_phase_deg", "deg", 0.0, 180.0, default=60.0, spread=0.25,
+    help="how far the right sweeps behind the left; up: wider, 0 is mono",
+)  # fmt: skip
 
-_SYNC = tempo.sync("note value of one sweep, in the place of rate_hz")
+_SYNC = tempo.sync("note value of one sweep at tempo_bpm, in the place of rate_hz")
 
 GONE = math.log(1000.0)
 TAIL = 15.0

@@ -356,14 +356,14 @@ _T60_SPREAD = 0.13
 _PARAMS = (
     *(
         Param(
-            f"t60_{name}_s", "s", 0.08, 8.0, default, "log", f"time to fall 60 dB at {where}", spread=_T60_SPREAD
+            f"t60_{name}_s", "s", 0.08, 8.0, default, "log", f"decay by 60 dB at {where}", spread=_T60_SPREAD
         )
         for name, default, where in (("low", 1.2, "125 Hz"), ("mid", 1.0, "1 kHz"), ("high", 0.7, "8 kHz"))
     ),
     Param("level_db", "dB", -60.0, 12.0, -14.0, spread=0.12, help="the room over the dry sound; up: wetter"),
     Param("tone_db", "dB", -12.0, 12.0, default=0.0, help="tilt; up: brighter, down: darker", spread=0.2),
     Param(
-        "predelay_ms", "ms", 0.0, LONGEST_PREDELAY_MS, default=10.0, spread=0.15, help="before it sets in"
+        "predelay_ms", "ms", 0.0, LONGEST_PREDELAY_MS, default=10.0, spread=0.15, help="time until it sets in"
     ),
     Param("width", "", 0.0, 1.0, default=1.0, help="0: the same room in all channels, 1: all around"),
 )  # fmt: skip

@@ -1,29 +1,35 @@
-"""Saturation by one of four curves, oversampled.
+"""Saturation: rounds peaks off and adds harmonics, by one of four curves.
 
-    y = o D(f(d U(x))),   d = 10^(drive_db/20),   o = 10^(output_db/20)
+    y = o f(d x)                      d = 10^(drive_db/20),  o = 10^(output_db/20)
 
-    tanh   soft and symmetric: odd harmonics
-    soft   a cubic: cleaner below its limit (only the third harmonic), harder above
-    tube   asymmetric by `bias`, 0 .. 0.8: even harmonics as well; then a high-pass against the DC they bring
-    fold   sin: folds back what is too loud; harmonics as Bessel functions of the drive
+    tanh    f(u) = tanh u             soft and symmetric: odd harmonics
+    soft    f(u) = u - 4 u^3/27       for |u| < 3/2, else 1 or -1: only the third harmonic until it clips
+    tube    f(u) = t/(1 + bias t)     t = tanh u: uneven, so even harmonics as well; bias 0 is tanh
+    fold    f(u) = sin u              folds back what is too loud: the more drive, the more metallic
 
-The equations of f, their sources and the adjoint are in dsp.waveshaper, those of U and D, which raise and
-lower the rate by `oversampling`, in dsp.oversample. Every f has slope 1 at 0, so low levels pass at gain
-d o: 0 dB of drive leaves them alone, but the curve still rounds loud peaks off (tanh: -0.7 dB at -6 dBFS,
--2.4 dB at full scale). Oversampling loses what lies above .455 of the rate (44.1 kHz: flat to 20 kHz).
+All curves have slope 1 at 0, so low levels pass at the gain d o. tanh and soft reach 1, tube 1/(1 + bias)
+upwards and 1/(1 - bias) downwards, and fold turns back at 1. At 0 dB of drive soft sound is left alone,
+but the curve still rounds loud peaks off: tanh takes 0.7 dB at -6 dB of full scale and 2.4 dB at full
+scale. Louder drive is louder sound: bring output_db down as it goes up.
 
-The tube's high-pass is of first order, -3 dB at BLOCKER_HZ (bilinear, exact there):
+Tube: after it a first-order high-pass, -3 dB at 5 Hz and -0.26 dB at 20 Hz, takes out the offset that an
+uneven curve makes.
 
-    y[n] = g (v[n] - v[n-1]) + p y[n-1],   p = (1 - tan(pi f/rate))/(1 + tan(pi f/rate)),   g = (1 + p)/2
-
-What folds back is what lies beyond the oversampled rate. A 5 kHz sine at full scale with 24 dB of drive, at
-44.1 kHz: power of all that is no harmonic over that of the harmonics, below 20 kHz, in dB:
+The curve works at `oversampling` times the rate, between filters that are flat to 20 kHz at 44.1 kHz and
+lose what lies above .455 of the rate. Harmonics beyond that higher rate fold back as aliases, which have
+no relation to the note. A 5 kHz sine at full scale with 24 dB of drive, at 44.1 kHz: power of all that is
+no harmonic over that of the harmonics, below 20 kHz, in dB:
 
     oversampling     1     2     4     8
             tanh   -11   -23   -39   -68
             soft   -11   -21   -37   -55
             tube   -11   -23   -38   -68
             fold     9     6   -74   -75
+
+Sources: soft is J. O. Smith's cubic ("Physical audio signal processing"), scaled to reach 1; tube is
+tanh(u + a) less its value at 0, scaled to slope 1, bias = tanh a (U. Zoelzer, DAFX, 2nd ed., 4.3); fold
+is sinusoidal waveshaping (M. Le Brun, JAES 27(4), 1979), whose harmonics are Bessel functions of the
+drive.
 """
 
 from __future__ import annotations
@@ -62,7 +68,9 @@ def _blocker(rate: float) -> Floats:
     warped = math.tan(math.pi * BLOCKER_HZ / rate)
     p = (1.0 - warped) / (1.0 + warped)
     g = 0.5 * (1.0 + p)
-    return np.array([[g, -g, 0.0, 1.0, -p, 0.0]])
+    section = np.array([[g, -g, 0.0, 1.0, -p, 0.0]])
+    section.setflags(write=False)
+    return section
 
 
 def forward(
@@ -84,7 +92,7 @@ def forward(
     # The filters' answer begins before the sound, and the high-pass remembers that.
     early = LATE[-1]
     y = shape(torch.nn.functional.pad(x, (early, 0)), settings)
-    sections = torch.from_numpy(_blocker(rate)).expand(tubes.numel(), -1, -1)
+    sections = torch.tensor(_blocker(rate)).expand(tubes.numel(), -1, -1)
     tubes = tubes.to(y.device)
     return y.index_copy(0, tubes, sosfilt(y[tubes], sections))[..., early:]
 
@@ -126,13 +134,21 @@ def _tail_s(settings: Mapping[str, float]) -> float:
 
 
 _DRIVE_DB = Param(
-    "drive_db", "dB", 0.0, 36.0, default=0.0, help="level into the curve; 0 still rounds loud peaks off"
+    "drive_db", "dB", 0.0, 36.0, default=0.0,
+    help="level into the curve; up: more harmonics, and louder; 0 still rounds peaks",
+)  # fmt: skip
+_OUTPUT_DB = Param(
+    "output_db", "dB", -24.0, 12.0, default=0.0, help="level after the curve; down as the drive goes up"
 )
-_OUTPUT_DB = Param("output_db", "dB", -24.0, 12.0, default=0.0, help="level after the curve")
-_CURVE = Param.choice("curve", CURVES, "tanh", "tanh and soft are even-handed, tube is not, fold folds back")
-_BIAS = Param("bias", "", 0.0, 0.8, default=0.3, fitted=False, help="of the tube only: how uneven; 0 is tanh")
+_CURVE = Param.choice(
+    "curve", CURVES, "tanh", "tanh is warm, soft clean and then hard, tube uneven and rich, fold metallic"
+)
+_BIAS = Param(
+    "bias", "", 0.0, 0.8, default=0.3, fitted=False,
+    help="tube only: how uneven; up: more even harmonics, 0 is tanh",
+)  # fmt: skip
 _OVERSAMPLING = Param.choice(
-    "oversampling", ("1", "2", "4", "8"), "4", "times the rate at which it bends; more aliases less"
+    "oversampling", ("1", "2", "4", "8"), "4", "times the rate at which it works; up: fewer aliases, slower"
 )
 
 CREST_OF_SQUARE_DB = 3.0

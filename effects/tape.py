@@ -1,33 +1,37 @@
-"""Tape: the saturation of the magnetised layer, the sway of the transport, the playback head's two losses.
+"""Tape machine: saturation of the tape, sway of its speed, and what the playback head adds and loses.
 
-    u = tanh(d x)/d, four times oversampled        d = MOL_DRIVE 10^(drive_db/20)
-    v[n] = u(n + q(n))                             q(n) = sum_j s_j rate/(2 pi f_j) sin(2 pi f_j n/rate)
-    y = 10^(output_db/20) B(L(v))
+    u = tanh(d x)/d                          the tape, at four times the rate
+    v[n] = u(n + q(n))                       the transport, wow (1) and flutter (2):
+    q(n) = sum_j p_j/100 rate/(2 pi f_j) sin(2 pi f_j n/rate)
+    y = 10^(output_db/20) L(B(v))            the head: bump B, loss L
 
-in this order, as on the machine: what the head does to a wavelength it does at the speed of the moment.
+    d           0.6288 x 10^(drive_db/20)
+    p_j, f_j    wow_percent, wow_hz; flutter_percent, flutter_hz
+    n, rate     samples since the beginning; samples per second
 
-Saturation. A biased tape is symmetric: third and fifth harmonic, no second. Its maximum output level (MOL)
-is, by the usual definition, where a 1 kHz tone has 3 % of third harmonic; tanh has that at MOL_DRIVE. So
-drive_db is how far full scale lies above the MOL: at 0 a full-scale sine has those 3 % and loses 0.8 dB. Low
-levels pass at gain 1. Curve and oversampling are those of fxstyle.dsp.waveshaper and fxstyle.dsp.oversample.
+Saturation. A biased tape is symmetric: third and fifth harmonic, no second. Its maximum output level
+(MOL) is, by the usual definition, where a 1 kHz tone has 3 % of third harmonic; tanh has that at 0.6288.
+So drive_db is how far full scale lies above the MOL: at 0 a full-scale sine has those 3 % and loses
+0.8 dB. Low levels pass as they are.
 
-Wow and flutter. s_j is the peak deviation of speed, f_j its frequency: the pitch at n is 1 + sum_j s_j
-cos(2 pi f_j n/rate) times what it was, 1 on average, the same in all channels. IEC 60386 (DIN 45507,
-AES6-2008) weights such deviations by some 6 dB per octave on both sides of 4 Hz, where people hear them best,
-and states the peak: about .05 % for studio machines, .1 to .2 % for cassette decks. Wow is slow (reels,
-eccentric rollers), flutter fast (capstan and motor). The interpolation is that of fxstyle.dsp.varispeed.
+Wow and flutter. The pitch is 1 + sum_j p_j/100 cos(2 pi f_j n/rate) times what it was, 1 on average, and
+the same in all channels. p_j is the peak deviation, which IEC 60386 (DIN 45507, AES6-2008) states too,
+after weighting it by some 6 dB per octave on both sides of 4 Hz, where people hear it best: about .05 %
+for studio machines, .1 to .2 % for cassette decks. Wow is slow (reels, eccentric rollers), flutter fast
+(capstan and motor).
 
-Head. B is the head bump: at wavelengths near the length of the whole head its core picks up flux as well
-(J. G. McKnight, JAES 8(3), 1960), hence a hill at a frequency that goes with the speed of the tape: one at
-60 Hz at 15 ips lies at 120 Hz at 30 ips and at 30 Hz at 7.5. It is a peaking filter (RBJ) of Q = BUMP_Q. L
-stands for the losses of short wavelengths (gap, spacing, thickness; R. L. Wallace, BSTJ 30, 1951), which
-equalisers make up for as far as they can: a Butterworth low-pass of second order, -3 dB at loss_hz, which
-may lie above half the rate. Its poles are exp(analogue poles/rate), its zeros such that |L| is the analogue
-one at 0, rate/4 and rate/2 (M. Vicanek, "Matched second order digital filters", 2016). At 44.1 kHz it is
-right to 1 dB up to 20 kHz, and to 0.1 dB at loss_hz below 13 kHz.
+Head bump. At wavelengths near the length of the whole head its core picks up flux as well (J. G.
+McKnight, JAES 8(3), 1960): a hill whose frequency goes with the speed of the tape, 30 Hz at 7.5 ips,
+60 Hz at 15, 120 Hz at 30. B is a peak of Q 1.5, about an octave wide (R. Bristow-Johnson's:
+(s^2 + s A/Q + 1)/(s^2 + s/(A Q) + 1), A = 10^(bump_db/40)).
 
-With drive_db, bump_db, wow and flutter at their lowest and loss_hz at its highest, y is x delayed: at
-44.1 kHz to -58 dB up to 20 kHz, and to -80 dB up to 4 kHz.
+Loss. Short wavelengths suffer from gap, spacing and thickness (R. L. Wallace, BSTJ 30, 1951), which a
+machine's equalisers make up for as far as they can. L is what is left: a Butterworth low-pass of second
+order, -3 dB at loss_hz, which may lie above half the rate (M. Vicanek, "Matched second order digital
+filters", 2016). At 44.1 kHz it is right to 1 dB up to 20 kHz, and to 0.1 dB at loss_hz below 13 kHz.
+
+Limits. With drive, bump, wow and flutter at their lowest and loss_hz at its highest, y is x: at 44.1 kHz
+to -58 dB up to 20 kHz, and to -80 dB up to 4 kHz. There is no hiss, no print-through and no hysteresis.
 """
 
 from __future__ import annotations
@@ -62,24 +66,30 @@ _DECAY = 3.0 * math.log(10.0)
 """Nepers in 60 dB."""
 
 _DRIVE_DB = Param(
-    "drive_db", "dB", -36.0, 24.0, default=0.0, help="full scale above the level of 3 % distortion"
-)
+    "drive_db", "dB", -36.0, 24.0, default=0.0,
+    help="how far full scale lies above 3 % distortion; up: denser, softer peaks",
+)  # fmt: skip
 _BUMP_HZ = Param(
-    "bump_hz", "Hz", 20.0, 200.0, default=60.0, scale="log", help="head bump; doubles with the tape speed"
-)
-_BUMP_DB = Param("bump_db", "dB", 0.0, 6.0, default=1.5, help="height of the head bump")
+    "bump_hz", "Hz", 20.0, 200.0, default=60.0, scale="log",
+    help="head bump; 30 Hz at 7.5 ips, 60 at 15, 120 at 30",
+)  # fmt: skip
+_BUMP_DB = Param("bump_db", "dB", 0.0, 6.0, default=1.5, help="height of the head bump; up: rounder lows")
 _LOSS_HZ = Param(
     "loss_hz", "Hz", 2_000.0, 100_000.0, default=20_000.0, scale="log", spread=0.2,
-    help="-3 dB at the top; slow or worn tape is lower",
+    help="where highs are 3 dB down; down: duller, as slow or worn tape",
 )  # fmt: skip
-_WOW_HZ = Param("wow_hz", "Hz", 0.5, 4.0, default=0.8, scale="log", help="slow sways per second")
+_WOW_HZ = Param("wow_hz", "Hz", 0.5, 4.0, default=0.8, scale="log", help="slow sways of the pitch per second")
 _WOW_PERCENT = Param(
-    "wow_percent", "%", 0.0, 1.0, default=0.02, spread=0.1, help="slow deviation of speed, peak"
+    "wow_percent", "%", 0.0, 1.0, default=0.02, spread=0.1,
+    help="how far the pitch sways slowly, peak; .05 studio, .2 cassette, 1 broken",
+)  # fmt: skip
+_FLUTTER_HZ = Param(
+    "flutter_hz", "Hz", 5.0, 20.0, default=9.0, scale="log", help="fast sways of the pitch per second"
 )
-_FLUTTER_HZ = Param("flutter_hz", "Hz", 5.0, 20.0, default=9.0, scale="log", help="fast sways per second")
 _FLUTTER_PERCENT = Param(
-    "flutter_percent", "%", 0.0, 1.0, default=0.03, spread=0.1, help="fast deviation of speed, peak"
-)
+    "flutter_percent", "%", 0.0, 1.0, default=0.03, spread=0.1,
+    help="how far the pitch sways fast, peak; up: rougher",
+)  # fmt: skip
 _OUTPUT_DB = Param("output_db", "dB", -24.0, 12.0, default=0.0, help="level after the tape")
 
 
@@ -113,7 +123,11 @@ def _curves(drive_db: torch.Tensor, output_db: torch.Tensor) -> torch.Tensor:
 
 
 def _head(rate: float, bump_hz: torch.Tensor, bump_db: torch.Tensor, loss_hz: torch.Tensor) -> torch.Tensor:
-    """Return bump and loss as sections, (batch, 2, 6)."""
+    """Return bump and loss as sections, (batch, 2, 6).
+
+    The poles of the loss are exp(analogue poles/rate), its zeros such that its magnitude is the analogue one
+    at 0, rate/4 and rate/2 (Vicanek).
+    """
     w = 2.0 * math.pi / rate * bump_hz.double()
     a, alpha, c = db_to_amplitude(bump_db.double() / 2.0), w.sin() / (2.0 * BUMP_Q), -2.0 * w.cos()
     one = torch.ones_like(w)
@@ -162,7 +176,8 @@ def forward(
     # What rings and what is early comes before the sound, and after its end it may still be read.
     margin = LATE[STAGES] + _late(rate)
     u = shape(torch.nn.functional.pad(x, (margin, margin)), _curves(drive_db, output_db))
-    v = sway(u, _sways(rate, wow_hz, wow_percent, flutter_hz, flutter_percent), -margin)
+    sways = _sways(rate, wow_hz, wow_percent, flutter_hz, flutter_percent)
+    v = sway(u, sways, -margin)
     return sosfilt(v, _head(rate, bump_hz, bump_db, loss_hz))[..., margin : margin + x.shape[-1]]
 
 

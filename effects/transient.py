@@ -1,36 +1,32 @@
-"""Transient shaper: three envelopes of the level whose ratios, whatever the level, set the gain.
+"""Transient shaper: raises or softens the attack and the sustain of hits and notes, whatever their level.
 
-    a_c[n] = (1 - link) |x_c[n]| + link max_k |x_k[n]|
-    h[n] = max(a[n-L] .. a[n])                                       L samples are HOLD_MS
-    f[n] = k f[n-1] + (1 - k) h[n]         k for FAST_RISE_MS where h[n] > f[n-1], else for FAST_FALL_MS
-    q[n] = min(f[n], k_a q[n-1] + (1 - k_a) f[n])                    rises in attack_ms, falls with f
-    r[n] = max(f[n], k_r r[n-1] + (1 - k_r) f[n])                    falls in release_ms, rises with f
-    G[n] = attack (1 - q[n]/f[n]) + sustain (1 - f[n]/r[n]) + output (dB)
+    a_c[n] = (1 - link) |x_c[n]| + link max_i |x_i[n]|      level of channel c, linked to the loudest
+    h[n] = max(a[n-H] .. a[n])                              the highest of the last 10 ms
+    f[n] = k f[n-1] + (1 - k) h[n]                          follows: rises in 1 ms, falls in 10 ms
+    q[n] = min(f[n], k_a q[n-1] + (1 - k_a) f[n])           rises more slowly, in attack_ms; falls with f
+    r[n] = max(f[n], k_r r[n-1] + (1 - k_r) f[n])           falls more slowly, in release_ms; rises with f
+    G[n] = attack_db (1 - q[n]/f[n]) + sustain_db (1 - f[n]/r[n]) + output_db               gain in dB
     y_c[n] = 10^(G[n]/20) x_c[n]
 
-The idea is the differential envelope technology of SPL's Transient Designer, as its manual describes it:
-an envelope that follows the sound, one that rises more slowly and one that falls more slowly; the first
-two differ while a sound begins, the first and third while it dies away, and the difference drives the
-gain, so that no threshold is needed. The circuit is not public; the equations are this module's own.
+    k        of 1 ms where h[n] > f[n-1], else of 10 ms; k_a of attack_ms, k_r of release_ms:
+             exp(-1000/(rate t)) for t in ms, 63 % of a step in that time (rate: samples per second)
+    H        10 ms in samples, to the nearest
+    c, i, n  channels and sample
 
-With D = 20 log10(f/q) the attack's share is 1 - 10^(-D/20), and likewise the sustain's. It rises with the
-difference D in dB, by 0.115 per dB at first, but stays below 1: after silence D has no bound, and so
-`attack` and `sustain` are the most by which the gain can change. An onset out of silence gets all of
-`attack`, which is gone to 37 % after attack_ms. As G is made of ratios, scaling x scales y and nothing
-else (to the bit for powers of two; down to TINY, -600 dB, below which all is silence). A steady tone has
-f = q = r and is left alone: h is constant for a tone above 50 Hz, because it spans half a period.
+While a sound begins, q lies below f; while it dies away, r lies above. Those two distances, not the
+level, set the gain, so there is no threshold, and turning the input up or down changes nothing but the
+level. A tone that stays as it is, f = q = r, is left alone if it is above 50 Hz, of which h spans half a
+period.
 
-The held maximum is dsp.hold's, the three envelopes are dsp.follow's: q is that of a fall in no time,
-r of a rise in no time. A maximum's derivative belongs to the latest of equals.
+attack_db and sustain_db are the most by which the gain can change. An onset out of silence gets all of
+attack_db, of which 37 % are left after attack_ms. An onset that rises by D dB gets the share 1 -
+10^(-D/20) of it at most: 50 % for 6 dB, 90 % for 20 dB; a sustain, likewise, by how far it has fallen.
 
-Adjoint, with a bar for the derivative and lambda, mu, nu those of f, q, r:
+The idea is the differential envelope technology of SPL's Transient Designer, as its manual describes it.
+The circuit is not public; these equations are this effect's own.
 
-    mu[n] = -attack G'[n]/f + k_a [q[n] < f[n+1]] mu[n+1]
-    nu[n] = sustain G'[n] f/r^2 + k_r [r[n] > f[n+1]] nu[n+1]
-    lambda[n] = G'[n] (attack q/f^2 - sustain/r) + k_(n+1) lambda[n+1]
-                + (1 - k_a [q[n-1] < f]) mu[n] + (1 - k_r [r[n-1] > f]) nu[n]
-    k_a' += [q[n-1] < f] mu[n] (q[n-1] - f),   k_r' += [r[n-1] > f] nu[n] (r[n-1] - f)
-    h'[n] = (1 - k_n) lambda[n], which goes to the a that is the maximum
+Limits. Below 50 Hz the gain follows the waveform a little. The sustain sets in 10 ms after a sound has
+begun to fall. There is no look-ahead: within a sound that goes on, an onset is noticed within 1 ms.
 """
 
 from __future__ import annotations
@@ -162,7 +158,17 @@ def _gain_adjoint(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_adjoint(dy: Samples, x: Samples, p: Floats, length: int, dx: Samples, dp: Floats) -> None:
-    """Fill dx like x and add to dp (8,) from dy, all (channel, time); length: L."""
+    """Fill dx like x and add to dp (8,) from dy, all (channel, time); length: L.
+
+    Adjoint, with a bar for the derivative and lambda, mu, nu those of f, q, r:
+
+        mu[n] = -attack G'[n]/f + k_a [q[n] < f[n+1]] mu[n+1]
+        nu[n] = sustain G'[n] f/r^2 + k_r [r[n] > f[n+1]] nu[n+1]
+        lambda[n] = G'[n] (attack q/f^2 - sustain/r) + k_(n+1) lambda[n+1]
+                    + (1 - k_a [q[n-1] < f]) mu[n] + (1 - k_r [r[n-1] > f]) nu[n]
+        k_a' += [q[n-1] < f] mu[n] (q[n-1] - f),   k_r' += [r[n-1] > f] nu[n] (r[n-1] - f)
+        h'[n] = (1 - k_n) lambda[n], which goes to the a that is the maximum
+    """
     channels, size = x.shape
     made, a, k = np.zeros((_ROWS, 1, size + 2 * PAST)), np.empty(size), np.empty((1, size))
     f, q, r = made[_FAST, 0, PAST:], made[_SLOW, 0, PAST:], made[_LONG, 0, PAST:]
@@ -270,17 +276,30 @@ EFFECT = Effect(
     name="transient",
     summary="Transient shaper: attack and sustain, whatever the level",
     params=(
-        Param("attack_db", "dB", -18.0, 18.0, 3.0, help="how onsets are raised or softened", spread=_SPREAD),
         Param(
-            "sustain_db", "dB", -18.0, 18.0, 0.0, help="how what dies away is raised or cut", spread=_SPREAD
+            "attack_db", "dB", -18.0, 18.0, 3.0, spread=_SPREAD,
+            help="up: onsets stand out, down: they soften",
         ),
-        Param("attack_ms", "ms", 2.0, 200.0, 25.0, "log", "how long an onset lasts", spread=0.2),
-        Param("release_ms", "ms", 20.0, 2000.0, 250.0, "log", "how slowly the sustain sets in", spread=0.2),
-        Param("link", "", 0.0, 1.0, 1.0, help="how far the loudest channel shapes all; 0 each its own"),
+        Param(
+            "sustain_db", "dB", -18.0, 18.0, 0.0, spread=_SPREAD,
+            help="up: longer tails and more room, down: drier",
+        ),
+        Param(
+            "attack_ms", "ms", 2.0, 200.0, 25.0, "log",
+            "how much of a hit counts as its onset; up: thicker, down: only the click", spread=0.2,
+        ),
+        Param(
+            "release_ms", "ms", 20.0, 2000.0, 250.0, "log",
+            "how long a tail it shapes; up: more of it", spread=0.2,
+        ),
+        Param(
+            "link", "", 0.0, 1.0, 1.0,
+            help="1: the loudest channel shapes all, the picture stays; 0: each its own",
+        ),
         Param("output_db", "dB", -18.0, 18.0, 0.0, help="level after shaping", spread=0.1),
     ),
     forward=forward,
     render=render,
     # Both forms run the same kernel in float64.
     tolerance_db=-120.0,
-)
+)  # fmt: skip

@@ -1,28 +1,27 @@
-"""Tremolo and auto-pan: an oscillator turns the level up and down.
+"""Tremolo and auto-pan: the level goes up and down, on both sides together or by turns.
 
     y[n] = g[n] x[n]
     g[n] = 1 - depth (1 - w[n])/2                                between 1 - depth and 1
-    w[n] = sigma sin a / sqrt(cos^2 a + sigma^2 sin^2 a)         = sin b with tan b = sigma tan a
-    a = 2 pi rate_hz n/rate + phase,    sigma = STEEPEST^shape
+    w[n] = p sin a/sqrt(cos^2 a + p^2 sin^2 a)                   between -1 and 1
+    a = 2 pi rate_hz n/rate + phase
 
-n counts from the beginning of the stream. The phase is 0 in the first channel, `stereo_phase_deg` in the
-second, and so on by turns: 0 is tremolo, 180 auto-pan, whose two gains add up to 2 - depth at all times,
-so that the sum to mono stays as it is.
+    p        16^shape: how many times as steep as a sine the edges are
+    phase    0 in the first, third .. channel, stereo_phase_deg in the second, fourth ..
+    n, rate  samples since the beginning; samples per second
 
-w is the height of a point that runs round a circle seen through a lens: at shape 0 a sine, else with
-edges sigma times as steep and flat tops, smooth everywhere; at shape 1, with STEEPEST = 16, its edges take
-4 % of a period each (between -.9 and .9), as good as a square and without clicks. At shape 0 a tone
-gets exactly two sidebands, rate_hz away on either side, of depth/4 of its amplitude, and itself
-1 - depth/2 (the product of two sines). This is ffmpeg's filter `tremolo`, which begins a quarter of a period
-later, at the top.
+At a stereo_phase_deg of 0 it is tremolo; at 180 auto-pan, whose two gains add up to 2 - depth at all
+times, so that the sum to mono does not waver.
 
-With `sync` a period is a note value at `tempo_bpm` (`fxstyle.tempo`) and rate_hz does not count.
+At shape 0 w is a sine. A tone then gets exactly two sidebands, rate_hz away on either side, of depth/4 of
+its amplitude, and has 1 - depth/2 itself. Towards shape 1 w gets steep edges and flat tops but stays
+smooth: there an edge takes 4 % of a period (between -.9 and .9), as good as a square and without clicks.
 
-Memoryless apart from the time. Adjoint, with a bar for the derivative by a signal:
+A depth of .5 goes down by 6 dB, of 1 to silence; on average it is softer than the input. With `sync` a
+period lasts a note value at tempo_bpm and rate_hz does not count: 60/tempo_bpm seconds for each quarter,
+a dot half as long again, a triplet (t) two thirds.
 
-    x' = g y',   g' = x y'
-    depth: -sum g' (1 - w)/2       with q = g' depth/2 (cos^2 a + sigma^2 sin^2 a)^(-3/2):
-    sigma: sum q sin a cos^2 a     phase: sum q sigma cos a     rate_hz: as phase, times 2 pi n/rate
+The sine is that of ffmpeg's filter `tremolo`, which begins a quarter of a period later, at the top; the
+shape is this effect's own.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
 
 STEEPEST = 16.0
-"""Edges at shape 1, as a multiple of the sine's."""
+"""Edges at shape 1, as a multiple of the sine's: sigma of the kernels is this to the power of the shape."""
 
 # Columns of the settings as the kernels take them; turns of the oscillator per sample, phase in radians.
 _TURNS, _DEPTH, _SIGMA, _PHASE = range(4)
@@ -76,7 +75,11 @@ def _forward(x: npt.NDArray[Any], p: Floats, circle: Floats, y: npt.NDArray[Any]
 def _adjoint(
     dy: npt.NDArray[Any], x: npt.NDArray[Any], p: Floats, circle: Floats, dx: npt.NDArray[Any], dp: Floats
 ) -> None:
-    """Do the adjoint of one channel.
+    """Do the adjoint of one channel: with a bar for the derivative by a signal,
+
+        x' = g y',   g' = x y'
+        depth: -sum g' (1 - w)/2       with q = g' depth/2 (cos^2 a + sigma^2 sin^2 a)^(-3/2):
+        sigma: sum q sin a cos^2 a     phase: sum q sigma cos a     turns: as phase, times 2 pi n
 
     The order of the sums is left to the compiler: they are gradients, not sound.
     """
@@ -179,15 +182,22 @@ EFFECT = Effect(
     summary="Tremolo and auto-pan: level swept by an oscillator",
     params=(
         Param(
-            "rate_hz", "Hz", 0.05, 20.0, default=4.0, scale="log", spread=0.2, help="ups and downs per second"
+            "rate_hz", "Hz", 0.05, 20.0, default=4.0, scale="log", spread=0.2,
+            help="ups and downs per second; up: from a pulse to a flutter",
         ),
-        Param("depth", "", 0.0, 1.0, default=0.4, spread=0.2, help="how far down; 1 is down to silence"),
-        Param("shape", "", 0.0, 1.0, default=0.0, spread=0.25, help="0 sine, towards 1 a square"),
+        Param(
+            "depth", "", 0.0, 1.0, default=0.4, spread=0.2,
+            help="how far down it goes; .5 is 6 dB, 1 silence, 0 is off",
+        ),
+        Param(
+            "shape", "", 0.0, 1.0, default=0.0, spread=0.25,
+            help="0: a sine, up: steeper, 1: on and off, without clicks",
+        ),
         Param(
             "stereo_phase_deg", "deg", 0.0, 180.0, default=0.0, spread=0.3,
-            help="right against left; 0 is tremolo, 180 auto-pan",
+            help="how far the right swings behind the left; 0 is tremolo, 180 auto-pan",
         ),
-        tempo.sync("note value of one up and down, in the place of rate_hz"),
+        tempo.sync("note value of one up and down at tempo_bpm, in the place of rate_hz"),
         tempo.TEMPO_BPM,
     ),
     forward=forward,

@@ -1,27 +1,27 @@
-"""Stereo width and balance, as a mixture of mid and side; the width of lows and highs apart.
+"""Stereo width and balance: narrower or wider, with the lows and the highs on their own.
 
-    M = (L + R)/2,   S = (L - R)/2
-    L' = g_L (M + w F S),   R' = g_R (M - w F S)
-    g_L^2 + g_R^2 = 2,    g_R / g_L = 10^(b/20)
-    F = (a + (1 - a) H) (c + (1 - c) G)
+    M = (L + R)/2,   S = (L - R)/2                 mid and side
+    L' = g_L (M + width F S),   R' = g_R (M - width F S)
+    g_L^2 + g_R^2 = 2,   g_R/g_L = 10^(balance_db/20)
+    F = (a + (1 - a) H)(c + (1 - c) G)             a filter of the side; 1 at a = c = 1
 
-w = 0 is mono, 1 leaves the picture as it is, 2 doubles the side. The balance b has constant power:
-turning it moves level from one channel to the other, so that equally loud channels keep their sum of
-powers. Linear; memoryless while a = c = 1.
+    a, c    low_width and high_width: width of what lies below low_hz, or above high_hz, over that of
+            the rest
+    H, G    s^2/(1 + s)^2 and 1/(1 + s)^2, a high-pass at low_hz and a low-pass at high_hz
+    s       j tan(pi f/rate)/tan(pi f0/rate) at the frequency f, for the knob's f0 (rate: samples per
+            second)
 
-a = low_width and c = high_width are the width of the lows and of the highs over that of the rest. H and G
-are the high-pass at low_hz and the low-pass at high_hz of second order by S. H. Linkwitz (JAES 24(1),
-1976), 6 dB down there, 12 dB per octave,
+A width of 0 is mono, 1 leaves the picture as it is, 2 doubles the side. The balance has constant power:
+it moves level from one channel to the other so that equally loud channels keep their sum of powers.
 
-    H = s^2/(1 + s)^2,   G = 1/(1 + s)^2,   s = j tan(pi f/rate) / tan(pi f_c/rate)
+A low_width of 0 is mono bass. H and G are S. H. Linkwitz's (JAES 24(1), 1976), 6 dB down at their
+frequency and 12 dB per octave; each with its rest, 1 - H or 1 - G, adds up to the whole side, so at 1
+nothing is filtered. The price is a bend of the side near low_hz or high_hz, beyond the widths on either
+hand: +.6 dB at a width of 2, -1 dB at .5, -3 dB at .2. The mid passes through no filter: as long as the
+balance is 0 the sum to mono, L + R, is the same at every width, so nothing is lost there.
 
-so that a = 0, mono bass, leaves H of the side. Each pair of bands, 1 - H and H, 1 - G and G, adds up to
-the side itself: it is complementary, and with a = c = 1 nothing is filtered. The price is a bend near f_c,
-where a band's width leaves the range between a and 1: by +.6 dB at a = 2, -1 dB at .5, -3 dB at .2. The
-mid passes through no filter: as long as b = 0 the sum to mono L + R is the same for all widths. Corners
-above .49 of the rate stay there.
-
-Only a pair of channels has a width: mono and more than two channels pass unchanged.
+Limits. Only a stereo pair has a width: mono and more than two channels pass unchanged, and a mono sound
+in two channels has no side to widen. A width above 1 is louder and may go above full scale.
 """
 
 from __future__ import annotations
@@ -107,13 +107,17 @@ def forward(
 @lru_cache(maxsize=64)  # the same for every block of a stream, and dearer than a short block
 def _numbers(*knobs: float) -> npt.NDArray[np.float64]:
     """Return the matrix (2, 2) of one setting."""
-    return np.asarray(_matrix(*(torch.tensor(value, dtype=torch.float64) for value in knobs)))
+    matrix = np.asarray(_matrix(*(torch.tensor(value, dtype=torch.float64) for value in knobs)))
+    matrix.setflags(write=False)
+    return matrix
 
 
 @lru_cache(maxsize=64)
 def _filters(rate: float, *knobs: float) -> npt.NDArray[np.float64]:
     """Return the sections (2, 6) of one setting."""
-    return _sections(rate, *torch.tensor(knobs, dtype=torch.float64)[:, None])[0].numpy()
+    sos = _sections(rate, *torch.tensor(knobs, dtype=torch.float64)[:, None])[0].numpy()
+    sos.setflags(write=False)
+    return sos
 
 
 def render(
@@ -150,22 +154,28 @@ def render(
     return y, state
 
 
-_WIDTH = Param("width", "", 0.0, 2.0, default=1.0, help="0 mono, 1 unchanged, 2 side doubled")
+_WIDTH = Param("width", "", 0.0, 2.0, default=1.0, help="0: mono, 1: unchanged, 2: the side doubled")
 _BALANCE_DB = Param(
-    "balance_db", "dB", -12.0, 12.0, default=0.0, help="level of the right channel over the left"
-)
+    "balance_db", "dB", -12.0, 12.0, default=0.0,
+    help="level of the right channel over the left; up: to the right",
+)  # fmt: skip
 
 
 _LOW_WIDTH = Param(
-    "low_width", "", 0.0, 2.0, default=1.0, fitted=False, help="of the lows, times width; 0 mono bass"
-)
+    "low_width", "", 0.0, 2.0, default=1.0, fitted=False,
+    help="width of the lows, times width; 0 is mono bass, 1 unchanged",
+)  # fmt: skip
 _LOW_HZ = Param(
-    "low_hz", "Hz", 30.0, 600.0, default=120.0, scale="log", fitted=False, help="below it low_width counts"
-)
-_HIGH_WIDTH = Param("high_width", "", 0.0, 2.0, default=1.0, fitted=False, help="of the highs, times width")
+    "low_hz", "Hz", 30.0, 600.0, default=120.0, scale="log", fitted=False,
+    help="the lows that low_width is for lie below; up: more of the sound",
+)  # fmt: skip
+_HIGH_WIDTH = Param(
+    "high_width", "", 0.0, 2.0, default=1.0, fitted=False,
+    help="width of the highs, times width; up: airier, 1 unchanged",
+)  # fmt: skip
 _HIGH_HZ = Param(
     "high_hz", "Hz", 1000.0, 16_000.0, default=5000.0, scale="log", fitted=False,
-    help="above it high_width counts",
+    help="the highs that high_width is for lie above; down: more of the sound",
 )  # fmt: skip
 
 GONE = 9.24

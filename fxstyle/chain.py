@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from fxstyle import effects
 from fxstyle.effect import Effect
-from fxstyle.errors import SettingError
+from fxstyle.errors import SettingError, remedy
 from fxstyle.param import Param
 
 if TYPE_CHECKING:
@@ -94,8 +94,10 @@ class Chain:
         for slot in self.slots:
             if slot.name == name:
                 return slot
+        there = [slot.name for slot in self.slots]
         raise SettingError(
-            f"the chain has no {name!r}; it has {', '.join(s.name for s in self.slots) or 'no effects'}"
+            f"the chain has no {name!r}"
+            + remedy(name, there, lead="it has", listed=", ".join(there) or "no effects")
         )
 
     def param(self, address: str) -> Param:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fxstyle.errors import SettingError
+from fxstyle.errors import SettingError, remedy
 from fxstyle.param import Param
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ class Effect:
         """Return the knob `name`, or raise SettingError listing those there are."""
         if name not in self._by_name:
             raise SettingError(
-                f"effect {self.name!r} has no setting {name!r}; it has {', '.join(self._by_name)}"
+                f"effect {self.name!r} has no setting {name!r}"
+                + remedy(name, self._by_name, lead="it has", listed=", ".join(self._by_name))
             )
         return self._by_name[name]
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from fxstyle.errors import FxstyleError
@@ -26,6 +28,24 @@ def check_writable(path: Path, *, force: bool) -> None:
         raise FxstyleError(f"{path} exists already; choose another name or add --force to overwrite it")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise FxstyleError(f"{path}: no permission to write into the folder {folder}")
+
+
+def make_folder(path: Path) -> tuple[Path, ...]:
+    """Make a folder, with those it lies in; return the new ones, the innermost first. Raises FxstyleError."""
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        remove_empty(new)
+        raise FxstyleError(f"{path}: the folder cannot be created: {error.strerror or error}") from error
+    return tuple(new)
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those folders in which nothing came to be."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def write_text(path: Path, text: str, *, force: bool) -> None:

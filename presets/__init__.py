@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fxstyle.presets._fields import safe_name
 from fxstyle.presets.of_match import preset_of_match
 from fxstyle.presets.schema import (
     Place,
@@ -11,7 +12,6 @@ from fxstyle.presets.schema import (
     Score,
     Setting,
     json_schema,
-    safe_name,
 )
 
 __all__ = [

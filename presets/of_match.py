@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from fxstyle import __version__
 from fxstyle.chain import Chain
-from fxstyle.presets.schema import Preset, Provenance, Recording, Score, safe_name, safe_text
+from fxstyle.presets._fields import safe_name, safe_text
+from fxstyle.presets.schema import Preset, Provenance, Recording, Score
 
 if TYPE_CHECKING:
     from fxstyle.audio import Audio
@@ -55,7 +56,7 @@ def preset_of_match(match: Matched) -> Preset:
     source = _recording(match.source, "input")
     references = tuple(_recording(r, "reference") for r in match.references)
     verdict = match.verdict
-    return Preset.from_chain(
+    preset = Preset.from_chain(
         match.chain,
         name=safe_name(f"{_stem(source.name)} like {_stem(references[0].name)}"),
         provenance=Provenance(
@@ -76,6 +77,8 @@ def preset_of_match(match: Matched) -> Preset:
             notes=tuple(safe_text(note) for note in match.notes),
         ),
     )
+    about = {"settings_sha256": preset.settings_sha256()}
+    return preset.model_copy(update={"provenance": preset.provenance.model_copy(update=about)})
 
 
 def _recording(audio: Audio, otherwise: str) -> Recording:

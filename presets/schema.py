@@ -6,9 +6,16 @@
      "provenance": {"program": "fxstyle 0.1.0", "created": "2026-01-31T12:00:00+00:00", ...}}
 
 Numbers are written with the shortest text that reads back to the same float64 (Python's `repr`), so
-a chain survives save and load to the bit. A setting left out takes the effect's default; everything
-that is there must be known, of the right kind, in its unit and in range, or the whole file is refused
-with the path of the first offending field.
+a chain survives save and load to the bit.
+
+Written by hand, a preset needs only what differs from a new chain:
+
+    {"format": "fxstyle-preset", "version": 1,
+     "chain": [{"effect": "compressor", "settings": {"threshold_db": -24, "ratio": 4}}]}
+
+What is left out is filled in on loading: names, amounts, every other setting, and the units, for a knob has
+but one. Everything that is there must be known, of the right kind, in its unit and in range, or the whole
+file is refused with the path of the first offending field.
 
 `preset.schema.json` beside this file is the JSON Schema (draft 2020-12) of the structure.
 """
@@ -17,21 +24,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import unicodedata
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from fxstyle import effects
 from fxstyle.chain import AMOUNT, MOST_SLOTS, Chain, Slot
@@ -39,47 +35,11 @@ from fxstyle.effect import Effect
 from fxstyle.errors import FxstyleError, PresetError, SettingError
 from fxstyle.files import write_text
 from fxstyle.param import Param
+from fxstyle.presets._fields import Name, Number, Sha256, Text, Time, Value
 from fxstyle.presets._text import address, parse_json, read_json, shown
 
 FORMAT = "fxstyle-preset"
 VERSION = 1
-
-MAX_NAME = 200
-MAX_TEXT = 4000
-
-_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They make a name read differently from what it is."""
-
-_PATH_SIGNS = frozenset('/\\:*?"<>|')
-"""Separators, drive and stream marks and wildcards of the common file systems: names become file names."""
-
-
-def _is_control(sign: str) -> bool:
-    return unicodedata.category(sign) in {"Cc", "Cs", "Zl", "Zp"} or sign in _BIDI_CONTROLS
-
-
-def _check_name(name: str) -> str:
-    for sign in name:
-        if _is_control(sign) or sign in _PATH_SIGNS:
-            raise ValueError(f"a name cannot contain {sign!a}")
-    if name.strip(". ") != name:
-        raise ValueError("a name cannot begin or end with a dot or a space")
-    return name
-
-
-def _check_text(text: str) -> str:
-    for sign in text:
-        if _is_control(sign) and sign not in "\n\t":
-            raise ValueError(f"text cannot contain the control character {sign!a}")
-    return text
-
-
-def _check_time(text: str) -> str:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError("not a time in ISO 8601, such as 2026-01-31T12:00:00+00:00") from None
-    return text
 
 
 def file_sha256(path: Path) -> str:
@@ -88,55 +48,35 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def safe_name(text: str) -> str:
-    """Turn any text, such as a file's name, into one that a preset accepts."""
-    clean = "".join("_" if _is_control(c) or c in _PATH_SIGNS else c for c in text)
-    return clean[:MAX_NAME].strip(". ")
-
-
-def safe_text(text: str) -> str:
-    """Turn any text into one that a preset accepts as a description, message or note."""
-    return "".join("_" if _is_control(c) and c not in "\n\t" else c for c in text)[:MAX_TEXT]
-
-
-Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_check_name)]
-Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_check_text)]
-Time = Annotated[
-    str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_check_time)
-]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-
-
-def _check_value(value: Any) -> float | str:
-    """Take a finite number or a word; a union of both would put its own words into the path of a defect."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError("input should be a number, or the word of a choice")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ValueError("input should be a finite number")
-    return number
-
-
-Value = Annotated[
-    float | str,
-    PlainValidator(_check_value, json_schema_input_type=float | Annotated[str, Field(max_length=64)]),
-]
-
-
 class _Record(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """Drop a default that stands for nothing and is filled in."""
+    schema.pop("default", None)
 
 
 class Setting(_Record):
     """One knob's value and the unit it is in."""
 
     value: Value = Field(description="a number in its unit, or the word of a choice")
-    unit: Annotated[str, Field(max_length=8)] = Field(description='"dB", "Hz", "ms", "s", ":1" or ""')
+    unit: Annotated[str, Field(max_length=8)] = Field(
+        default="",
+        description='"dB", "Hz", "ms", "s", ":1" or ""; by default the knob\'s own',
+        json_schema_extra=_without_default,
+    )
+
+
+def _setting(given: Any) -> Any:
+    """Take a bare number or word for the value of a setting."""
+    return given if isinstance(given, (dict, Setting)) else {"value": given}
+
+
+AnySetting = Annotated[
+    Setting,
+    BeforeValidator(_setting, json_schema_input_type=Setting | float | Annotated[str, Field(max_length=64)]),
+]
 
 
 class Place(_Record):
@@ -144,22 +84,24 @@ class Place(_Record):
 
     effect: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")] = Field(description="kind of effect")
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")] = Field(
-        description="name in this chain, once only: eq, eq_2"
+        default="",
+        description="name in this chain, once only; by default that of the effect: eq, eq_2",
+        json_schema_extra=_without_default,
     )
     amount: Annotated[Number, Field(ge=AMOUNT.low, le=AMOUNT.high)] = Field(
         default=AMOUNT.default, description=AMOUNT.help
     )
     bypass: bool = False
-    settings: dict[str, Setting] = Field(default={}, description="by knob; a missing one takes its default")
+    settings: dict[str, AnySetting] = Field(
+        default={}, description="by knob; a missing one takes its default"
+    )
 
 
 class Recording(_Record):
     """A file that took part in the match."""
 
     name: Name = Field(description="file name without its folder")
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        default=None, description="of the file's bytes"
-    )
+    sha256: Sha256 | None = Field(default=None, description="of the file's bytes")
     rate: Annotated[int, Field(gt=0)] | None = Field(default=None, description="sample rate in Hz")
     channels: Annotated[int, Field(gt=0)] | None = None
     duration_s: Annotated[Number, Field(ge=0.0)] | None = None
@@ -186,6 +128,9 @@ class Provenance(_Record):
     quality: Literal["draft", "standard", "best"] | None = None
     seconds: Annotated[Number, Field(ge=0.0)] | None = Field(default=None, description="time the fit took")
     score: Score | None = None
+    settings_sha256: Sha256 | None = Field(
+        default=None, description="of the settings that all this is about; others were changed since"
+    )
     notes: Annotated[tuple[Text, ...], Field(strict=False, max_length=100)] = ()
 
 
@@ -206,12 +151,14 @@ class Preset(_Record):
     provenance: Provenance = Provenance()
 
     @model_validator(mode="after")
-    def _check_settings(self) -> Self:
+    def _check_and_fill(self) -> Self:
         taken: set[str] = set()
         for index, place in enumerate(self.places):
             where = address(("chain", index))
-            if place.name in taken:
-                raise ValueError(f"{where}.name: {place.name!r} is taken by an earlier effect; rename one")
+            if place.name and place.name in taken:
+                raise ValueError(
+                    f"{where}.name: {place.name!r} is taken by an earlier effect; rename one, or leave it out"
+                )
             taken.add(place.name)
             try:
                 effect = effects.get(place.effect)
@@ -219,7 +166,37 @@ class Preset(_Record):
                 raise ValueError(f"{where}.effect: {error}") from None
             for knob, setting in place.settings.items():
                 _check_setting(f"{where}.settings.{shown(knob)}", effect, knob, setting)
+        about = self.provenance
+        told = about.settings_sha256 == self.settings_sha256()
+        filled = []
+        for place in self.places:
+            name, count = place.name or place.effect, 1
+            while not place.name and name in taken:
+                count += 1
+                name = f"{place.effect}_{count}"
+            taken.add(name)
+            filled.append(_filled(place, name))
+        # The record is frozen for all but its own construction.
+        object.__setattr__(self, "places", tuple(filled))
+        if told:
+            # A knob that came later, at its default, is no change of what the story is about.
+            digest = {"settings_sha256": self.settings_sha256()}
+            object.__setattr__(self, "provenance", about.model_copy(update=digest))
         return self
+
+    def settings_sha256(self) -> str:
+        """Return a digest of all that makes the sound: effects, their order, amounts, bypass and settings."""
+        sound = [
+            [p.effect, p.amount, p.bypass, {knob: s.value for knob, s in p.settings.items()}]
+            for p in self.places
+        ]
+        return hashlib.sha256(json.dumps(sound, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+    @property
+    def edited(self) -> bool:
+        """Whether the settings are other than those that the provenance tells about."""
+        told = self.provenance.settings_sha256
+        return told is not None and told != self.settings_sha256()
 
     @classmethod
     def from_chain(
@@ -319,7 +296,7 @@ def _check_setting(where: str, effect: Effect, knob: str, setting: Setting) -> N
         param: Param = effect.param(knob)
     except SettingError as error:
         raise ValueError(f"{where}: {shown(str(error), 400)}") from None
-    if setting.unit != param.unit:
+    if "unit" in setting.model_fields_set and setting.unit != param.unit:
         raise ValueError(
             f"{where}.unit: {shown(setting.unit)!r} is not the unit of {knob};"
             f" convert the value and write {param.unit!r}"
@@ -332,6 +309,16 @@ def _check_setting(where: str, effect: Effect, knob: str, setting: Setting) -> N
         raise ValueError(
             f"{where}.value: {setting.value:g} outside {param.low:g}..{param.high:g} {param.unit}".rstrip()
         )
+
+
+def _filled(place: Place, name: str) -> Place:
+    """Return the place with its name, its units, and every setting of its effect in the effect's order."""
+    settings = {}
+    for param in effects.get(place.effect).params:
+        given = place.settings.get(param.name)
+        value = param.written(param.default) if given is None else given.value
+        settings[param.name] = Setting(value=value, unit=param.unit)
+    return place.model_copy(update={"name": name, "settings": settings})
 
 
 def _in_words(error: ValidationError) -> str:

@@ -65,12 +65,12 @@ def cut_short(path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Make, tuple[str, ...]]] = {
-    "silent": (lambda p: save(p, np.zeros((RATE, 2))), ("is silent", "-120 LUFS", "; choose a")),
+    "silent": (lambda p: save(p, np.zeros((RATE, 2))), ("odd.wav is silent", "-120 LUFS", "; choose a")),
     "no bytes": (lambda p: p.touch(), ("odd.wav", "is empty (0 bytes)")),
     "no samples": (lambda p: save(p, np.zeros((0, 2))), ("odd.wav", "not one sample")),
     "not a number": (with_nan, ("odd.wav", "sample 2205 of channel 2 (0.050 s) is nan")),
-    "one sample": (lambda p: save(p, noise(seconds=0.0)), ("0.000 s long", "at least 0.5 s")),
-    "too short": (lambda p: save(p, noise(seconds=0.2)), ("0.200 s long", "at least 0.5 s")),
+    "one sample": (lambda p: save(p, noise(seconds=0.0)), ("odd.wav is 0.000 s long", "at least 0.5 s")),
+    "too short": (lambda p: save(p, noise(seconds=0.2)), ("odd.wav is 0.200 s long", "at least 0.5 s")),
     "text": (lambda p: p.write_text("hello world\n" * 99), ("odd.wav", "cannot be read as sound", "text")),
     "missing": (lambda p: None, ("odd.wav", "there is no such file; check the name")),
     "folder": (lambda p: p.mkdir(), ("odd.wav is a folder; name a sound file in it",)),

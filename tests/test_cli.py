@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import fxstyle
+from fxstyle import effects
 from fxstyle.audio import Audio, read, write
 from fxstyle.chain import Chain
 from fxstyle.cli import main
@@ -25,6 +26,7 @@ from fxstyle.cli._output import printable, progress
 from fxstyle.effects import all_effects
 from fxstyle.errors import SettingError
 from fxstyle.features.measure import measure
+from fxstyle.fit.limits import AtLimit
 from fxstyle.fit.match import Match, Progress, Verdict
 from fxstyle.fit.search import Step
 from fxstyle.presets import Preset
@@ -86,6 +88,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             quality=options["quality"],
             seed=options["seed"],
             seconds=0.1,
+            at_limit=(AtLimit("gain.gain_db", -14.0, "dB", "-14.0 dB", True),),
         )
 
     monkeypatch.setattr(fxstyle, "match", quick)
@@ -101,6 +104,8 @@ def test_match_writes_recording_preset_and_report(
     assert "75 % nearer to the reference." in out
     assert "-14.0 dB" in out
     assert "Left out: reverb." in out
+    assert "At their limit: gain.gain_db -14.0 dB (its lock)." in out
+    assert "At their limit: gain.gain_db -14.0 dB (its lock)." in (folder / "r.html").read_text()
     assert (folder / "r.html").read_text().startswith("<!doctype html>")
     assert read(folder / "out.wav").samples.shape == (2, FRAMES)
     assert {p.name for p in folder.iterdir()} == {
@@ -156,6 +161,9 @@ def test_match_json_is_one_document(run: Run, calls: list[dict[str, Any]], folde
     assert content["output"]["frames"] == FRAMES
     assert content["chain"] == json.loads((folder / "q.json").read_text())["chain"]
     assert content["report"] is None
+    assert content["at_limit"] == [
+        {"setting": "gain.gain_db", "value": -14.0, "unit": "dB", "shown": "-14.0 dB", "locked": True}
+    ]
 
 
 def test_the_preset_knows_its_files_by_hash(run: Run, calls: list[dict[str, Any]], folder: Path) -> None:
@@ -250,23 +258,66 @@ REFUSED = [
     (["match", "dry.wav", "."], 1, ". is a folder"),
     (["match", "dry.wav", "record.wav", "-o", "no/out.wav"], 1, "the folder no does not exist; create it"),
     (["match", "dry.wav", "record.wav", "--preset", "p.json"], 1, "p.json exists already"),
-    (["match", "dry.wav", "record.wav", "-o", "out.xyz"], 1, ".xyz"),
+    (["match", "dry.wav", "record.wav", "-o", "out.xyz"], 2, ".xyz"),
+    (["match", "dry.wav", "record.wav", "-o", "out"], 2, "its name has no ending"),
+    (["match", "dry.wav", "record.wav", "--seed", "-1"], 2, "--seed -1 is negative"),
+    (["match", "dry.wav", "record.wav", "--seed", "one"], 2, "--seed"),
+    (["match", "dry.wav", "record.wav", "--only", "eq,magic"], 2, "the chain has no 'magic'"),
+    (["match", "dry.wav", "record.wav", "--chain", "eq", "--lock", "gain.gain_db<=3"], 2, "has no 'gain'"),
+    (["match", "dry.wav", "record.wav", "--chain", "gain", "--lock", "gain=off"], 2, "everything is locked"),
+    (
+        ["match", "dry.wav", "record.wav", "--lock", "compressor.treshold_db=-9"],
+        2,
+        "did you mean threshold_db?",
+    ),
+    (["match", "dry.wav", "record.wav", "--chain", "eq,revreb"], 2, "did you mean reverb?"),
     (["match", "p.json", "record.wav", "-o", "out.wav"], 1, "p.json"),
     (["apply", "dry.wav", "record.wav", "-o", "x.wav"], 1, "dry.wav: not a preset: byte"),
     (["apply", "none.json", "dry.wav", "-o", "x.wav"], 1, "none.json: there is no such file"),
     (["apply", "p.json", "dry.wav"], 2, "--output"),
     (["apply", "p.json", "dry.wav", "-o", "p.json", "--force"], 2, "p.json is an input as well"),
-    (["apply", "p.json", "dry.wav", "record.wav", "-o", "none"], 1, "mkdir -p"),
-    (["apply", "p.json", "dry.wav", "record.wav", "-o", "p.json"], 1, "p.json is a file"),
+    (["apply", "p.json", "dry.wav", "-o", "dry.wav"], 2, "dry.wav is an input as well"),
+    (["apply", "p.json", "dry.wav", "-o", "record.wav"], 1, "record.wav exists already"),
+    (["apply", "p.json", "dry.wav", "-o", "x.wav", "--amount", "-0.1"], 2, "--amount -0.1 is outside 0..1"),
+    (["apply", "p.json", "dry.wav", "-o", "x.wav", "--tail", "soon"], 2, "--tail soon"),
+    (["apply", "p.json", "dry.wav", "record.wav", "-o", "p.json"], 2, "p.json names a file"),
+    (["apply", "dry.wav", "p.json", "-o", "x.wav"], 2, "the preset comes first"),
     (["compare", "dry.wav", "none.wav"], 1, "none.wav"),
+    (["compare", "dry.wav"], 2, "B"),
     (["inspect", "none.wav"], 1, "none.wav"),
+    (["inspect", "."], 1, ". is a folder"),
+    (["inspect"], 2, "FILE"),
     (["effects", "magic"], 2, "no effect is called 'magic'; there are bitcrush"),
-    (["demo", "-o", "no/where"], 1, "the folder cannot be created"),
+    (["effects", "compresor"], 2, "did you mean compressor? There are bitcrush"),
+    (["effects", "eq_5"], 2, "did you mean eq5? There are"),
+    (["effects", "eq17"], 2, "1 to 16 peaks, not 17"),
+    (["effects", "sat"], 2, "did you mean saturation?"),
+    (["effects", "magic"], 2, "eq (also eq1 to eq16)"),
+    (["effects", "--plot", "x.svg"], 2, "name it, as in fxstyle effects eq"),
+    (["effects", "gain", "--set", "gain_db=3"], 2, "add --plot FILE.svg"),
+    (["effects", "gain", "--plot", "x.png"], 2, "the picture is an SVG file"),
+    (["effects", "gain", "--plot", "x.svg", "--set", "gain=3"], 2, "did you mean gain_db?"),
+    (["effects", "gain", "--plot", "x.svg", "--set", "gain_db=99"], 2, "outside -40..40"),
+    (["effects", "gain", "--plot", "x.svg", "--set", "gain_db"], 2, "write KNOB=VALUE, as in gain_db=0"),
+    (
+        ["effects", "gain", "--plot", "x.svg", "--set", "gain_db=1", "--set", "gain.gain_db=2"],
+        2,
+        "given twice",
+    ),
+    (["effects", "gain", "--plot", "x.svg", "--set", "eq.gain_db=1"], 2, "the plot is of gain"),
+    (["effects", "gain", "--plot", "no/x.svg"], 1, "the folder no does not exist"),
+    (["warm", "magic"], 2, "no effect is called 'magic'"),
+    (["demo", "-o", "p.json/where"], 1, "the folder cannot be created"),
+    (["demo", "-o", "p.json"], 1, "the folder cannot be created"),
+    (["demo", "--seed", "-1"], 2, "--seed -1 is negative"),
+    (["demo", "--quality", "perfect"], 2, "perfect"),
     (["frobnicate"], 2, "frobnicate"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "code", "words"), REFUSED, ids=[" ".join(case[0]) for case in REFUSED])
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"), REFUSED, ids=[f"{' '.join(case[0])}: {case[2]}" for case in REFUSED]
+)
 def test_mistakes_are_named_and_change_nothing(
     run: Run, folder: Path, arguments: list[str], code: int, words: str
 ) -> None:
@@ -341,6 +392,24 @@ def test_inspect_tells_recordings_from_presets(run: Run, folder: Path) -> None:
     assert "44100 Hz, stereo, 0.60 s" in out
 
 
+def test_inspect_says_when_a_preset_is_no_longer_what_the_match_found(
+    run: Run, calls: list[dict[str, Any]], folder: Path
+) -> None:
+    run("match", "dry.wav", "record.wav", "--preset", "q.json")
+    code, out, _ = run("inspect", "q.json")
+    assert code == 0
+    assert "Verdict    75 % nearer to the reference." in out
+    assert "Edited" not in out
+    assert json.loads(run("inspect", "q.json", "--json")[1])["edited"] is False
+    content = json.loads((folder / "q.json").read_text())
+    (folder / "q.json").write_text(json.dumps(content))
+    assert "Edited" not in run("inspect", "q.json")[1]
+    content["chain"][0]["settings"]["gain_db"]["value"] = -13.0
+    (folder / "q.json").write_text(json.dumps(content))
+    assert "Edited     The settings were changed since" in run("inspect", "q.json")[1]
+    assert json.loads(run("inspect", "q.json", "--json")[1])["edited"] is True
+
+
 def test_a_recording_cut_short_is_used_and_noted(run: Run, calls: list[dict[str, Any]], folder: Path) -> None:
     data = (folder / "dry.wav").read_bytes()
     (folder / "cut.wav").write_bytes(data[: len(data) * 9 // 10])
@@ -379,8 +448,24 @@ def test_effects_lists_every_setting_with_unit_range_and_default(run: Run) -> No
             assert found == (param.name, param.unit, *numbers)
     code, out, _ = run("effects", "gain")
     assert code == 0
-    for word in ("gain_db", "dB", "-40", "40", "output level"):
-        assert word in out
+    # The last column may be wrapped; the words of its cell still follow each other.
+    shown = " ".join(out.split())
+    for words in ("gain_db", "dB", "-40", "40", effects.get("gain").param("gain_db").help):
+        assert words in shown
+
+
+def test_settings_of_a_plot_are_given_with_or_without_the_effect(run: Run, folder: Path) -> None:
+    forms = {
+        "a.svg": "gain_db=9",
+        "b.svg": "gain.gain_db=9",
+        "c.svg": "gain.gain_db = 9.0",
+        "d.svg": "gain_db=1",
+    }
+    for name, text in forms.items():
+        code, _, err = run("effects", "gain", "--plot", name, "--set", text)
+        assert (code, err.count(name)) == (0, 1)
+    assert len({(folder / name).read_bytes() for name in ("a.svg", "b.svg", "c.svg")}) == 1
+    assert (folder / "a.svg").read_bytes() != (folder / "d.svg").read_bytes()
 
 
 def test_help_and_version_go_to_stdout(run: Run) -> None:

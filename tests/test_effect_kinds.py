@@ -87,14 +87,69 @@ class TestKind:
             assert max(departures) > BREAKS_DB
 
 
+def lag(y: Samples, x: Samples) -> int:
+    """Samples by which y, both channels together, is late: where its correlation with x is greatest."""
+    size = 2 * x.shape[1]
+    spectrum = (np.fft.rfft(y, size) * np.fft.rfft(x, size).conj()).sum(axis=0)
+    found = int(np.argmax(np.abs(np.fft.irfft(spectrum))))
+    return found - size if found > x.shape[1] else found
+
+
+def that_move_the_latency(effect: Effect, rate: float) -> list[dict[str, float]]:
+    """Return the values of single knobs (limits, a middle, choices) at which it is not the usual one."""
+    usual = effect.latency(rate, effect.defaults())
+    found = []
+    for p in effect.params:
+        middle = float(p.from_unit(torch.tensor(0.6, dtype=torch.float64)))
+        values = [float(i) for i in range(len(p.choices))] if p.choices else [p.low, middle, p.high]
+        for value in values:
+            if effect.latency(rate, effect.defaults() | {p.name: value}) != usual:
+                found.append({p.name: value})
+    return found
+
+
+# Settings at which these change the sound; at rest a limiter is a delay and nothing else.
+AT_WORK = {
+    "limiter": {"gain_db": 12.0, "release_ms": 5.0},
+    "compressor": {"threshold_db": -30.0, "ratio": 8.0, "attack_ms": 1.0, "release_ms": 10.0},
+    "saturation": {"drive_db": 12.0},
+}
+
+
 class TestAlignment:
+    """The declared latency compensates: what an effect leaves of its input lies where it was."""
+
     def test_the_output_is_not_late(self, effect: Effect) -> None:
-        """What an effect leaves of its input lies where it was: the correlation peaks at 0 or beside it."""
         x = 0.2 * generator(effect.name, "lag").standard_normal((2, 16384))
-        y = run(effect, x, effect.defaults())
-        spectrum = (np.fft.rfft(y, 32768) * np.fft.rfft(x, 32768).conj()).sum(axis=0)
-        lag = int(np.argmax(np.abs(np.fft.irfft(spectrum))))
-        assert min(lag, 32768 - lag) <= 1
+        assert abs(lag(run(effect, x, effect.defaults()), x)) <= 1
+
+    @pytest.mark.parametrize("rate", [8000, RATE, 96000])
+    def test_nor_is_it_where_a_setting_changes_the_latency(self, effect: Effect, rate: int) -> None:
+        x = 0.2 * generator(effect.name, "moved", rate).standard_normal((2, 16384))
+        for turned in that_move_the_latency(effect, rate):
+            settings = effect.defaults() | AT_WORK.get(effect.name, {}) | turned
+            assert lag(run(effect, x, settings, rate), x) == 0, turned
+
+    @pytest.mark.parametrize(
+        ("name", "knobs"),
+        [
+            ("compressor", {"lookahead_ms"}),
+            ("limiter", {"lookahead_ms", "detect"}),
+            ("saturation", {"oversampling"}),
+            ("gain", set()),
+        ],
+    )
+    def test_the_search_finds_the_settings_that_do(self, name: str, knobs: set[str]) -> None:
+        assert {knob for turned in that_move_the_latency(effects.get(name), RATE) for knob in turned} == knobs
+
+    @pytest.mark.parametrize("rate", [8000, RATE, 96000])
+    def test_a_click_stays_where_it_was(self, effect: Effect, rate: int) -> None:
+        """One sample in silence: what comes before it is the filters' ringing alone, and less than it."""
+        x = np.zeros((2, 16384))
+        x[:, 8000] = 0.1
+        for turned in that_move_the_latency(effect, rate):
+            y = run(effect, x, effect.defaults() | turned, rate)
+            assert (np.abs(y).argmax(axis=1) == 8000).all(), turned
 
 
 class TestOff:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fxstyle.presets
 from fxstyle import effects
+from fxstyle.audio import Audio, read, write
 from fxstyle.chain import Chain
+from fxstyle.cli import main
 from fxstyle.effects import all_effects
 from fxstyle.errors import PresetError
-from fxstyle.presets import Preset, Provenance, Recording, Score, json_schema, safe_name
+from fxstyle.presets import Place, Preset, Provenance, Recording, Score, json_schema, safe_name
 from fxstyle.presets._text import MAX_BYTES
 from fxstyle.presets.schema import schema_text
+from fxstyle.render import render
 
 ALL = ",".join(effect.name for effect in all_effects())
 
@@ -86,6 +91,121 @@ def test_a_setting_left_out_takes_its_default() -> None:
     assert chain.slot("compressor").settings["ratio"] == chain.param("compressor.ratio").default
 
 
+def by_hand(*slots: Any) -> Preset:
+    return Preset.from_json(json.dumps({"format": "fxstyle-preset", "version": 1, "chain": slots}))
+
+
+def test_a_slot_written_by_hand_needs_only_what_differs() -> None:
+    chain = Chain.parse("compressor,gain").with_settings({"compressor.ratio": 5.0, "gain.invert": 1.0})
+    short = by_hand(
+        {"effect": "compressor", "settings": {"ratio": 5}}, {"effect": "gain", "settings": {"invert": "on"}}
+    )
+    assert short == Preset.from_chain(chain)
+    assert short.chain() == chain
+    mixed = by_hand(
+        {"effect": "compressor", "settings": {"ratio": {"value": 5.0}}},
+        {"effect": "gain", "settings": {"invert": {"value": "on", "unit": ""}}},
+    )
+    assert mixed == short
+
+
+@pytest.mark.parametrize("name", [effect.name for effect in all_effects()])
+def test_what_is_left_out_is_filled_in_with_its_unit(name: str) -> None:
+    effect = effects.get(name)
+    (place,) = json.loads(by_hand({"effect": name}).to_json())["chain"]
+    assert (place["name"], place["amount"], place["bypass"]) == (name, 1.0, False)
+    assert list(place["settings"]) == [p.name for p in effect.params]
+    for param in effect.params:
+        assert place["settings"][param.name] == {"value": param.written(param.default), "unit": param.unit}
+
+
+def test_slots_without_a_name_are_numbered_around_those_with_one() -> None:
+    preset = by_hand(
+        {"effect": "eq"},
+        {"effect": "eq"},
+        {"effect": "eq", "name": "eq_2"},
+        {"effect": "gain"},
+        {"effect": "eq"},
+    )
+    assert [place.name for place in preset.places] == ["eq", "eq_3", "eq_2", "gain", "eq_4"]
+    plain = by_hand({"effect": "eq"}, {"effect": "gain"}, {"effect": "eq"})
+    assert [s.name for s in plain.chain()] == [s.name for s in Chain.parse("eq,gain,eq")]
+
+
+def told(preset: Preset) -> dict[str, Any]:
+    """Return the content of a preset with a story about its settings."""
+    content: dict[str, Any] = json.loads(preset.to_json())
+    content["provenance"] = {"settings_sha256": preset.settings_sha256()}
+    return content
+
+
+CHANGES: list[tuple[str, Damage, bool]] = [
+    ("nothing", lambda c: None, False),
+    ("name and words", lambda c: c.update(name="Other", description="Other."), False),
+    ("slot name", lambda c: c["chain"][2].update(name="second"), False),
+    ("whole number", lambda c: setting(c, "ratio").update(value=int(setting(c, "ratio")["value"])), False),
+    ("short forms", lambda c: c["chain"][3].update(settings={"gain_db": 0, "invert": "off"}), False),
+    ("value", lambda c: setting(c, "ratio").update(value=2.5), True),
+    ("least step", lambda c: setting(c, "threshold_db").update(value=math.nextafter(-18.0, 0.0)), True),
+    ("word", lambda c: c["chain"][3]["settings"]["invert"].update(value="on"), True),
+    ("amount", lambda c: c["chain"][2].update(amount=0.25), True),
+    ("bypass", lambda c: c["chain"][0].update(bypass=True), True),
+    ("one less", lambda c: c["chain"].pop(), True),
+    ("order", lambda c: c["chain"].reverse(), True),
+]
+
+
+@pytest.mark.parametrize(("change", "edited"), [c[1:] for c in CHANGES], ids=[c[0] for c in CHANGES])
+def test_a_preset_knows_whether_its_story_is_about_other_settings(change: Damage, edited: bool) -> None:
+    content = told(example())
+    change(content)
+    preset = Preset.from_json(json.dumps(content))
+    assert preset.edited is edited
+    assert Preset.from_json(preset.to_json()).edited is edited
+
+
+def test_without_a_digest_nothing_is_claimed() -> None:
+    assert not example().edited
+
+
+def test_a_knob_that_came_after_the_story_is_no_change_of_it() -> None:
+    slot = {"effect": "compressor", "settings": {"ratio": 3.0}}
+    # What a program that knew but one knob would have told.
+    digest = Preset.model_construct(places=(Place.model_validate(slot),)).settings_sha256()
+    content = {
+        "format": "fxstyle-preset", "version": 1, "chain": [slot], "provenance": {"settings_sha256": digest},
+    }  # fmt: skip
+    preset = Preset.from_json(json.dumps(content))
+    assert len(preset.places[0].settings) > 1
+    assert not preset.edited
+    assert not Preset.from_json(preset.to_json()).edited
+    slot["settings"] = {"ratio": 4.0}
+    assert Preset.from_json(json.dumps(content)).edited
+
+
+def test_the_example_in_the_readme_can_be_applied(tmp_path: Path) -> None:
+    readme = Path(__file__).resolve().parent.parent / "README.md"
+    if not readme.exists():
+        pytest.skip("needs the repository, not an installed package")
+    (text,) = re.findall(r"```json\n(.*?)```", readme.read_text(), re.DOTALL)
+    written = json.loads(text)
+    chain = Preset.from_json(text).chain()
+    assert [slot.effect.name for slot in chain] == [slot["effect"] for slot in written["chain"]]
+    for slot, said in zip(chain, written["chain"], strict=True):
+        changed = {k: v for k, v in slot.settings.items() if v != slot.effect.param(k).default}
+        assert changed == {k: slot.effect.param(k).check(v) for k, v in said.get("settings", {}).items()}
+        assert slot.amount == said.get("amount", 1.0)
+    (tmp_path / "vocal.json").write_text(text)
+    x = np.random.default_rng(0).normal(0.0, 0.1, (2, 4096)).astype(np.float32)
+    write(tmp_path / "take.wav", Audio(x, 44100), subtype="FLOAT")
+    assert main(["apply", *(str(tmp_path / name) for name in ("vocal.json", "take.wav")), "-o",
+                 str(tmp_path / "out.wav")]) == 0  # fmt: skip
+    y = read(tmp_path / "out.wav").samples
+    assert np.array_equal(y, render(chain, x, 44100))
+    # It is an example of doing something.
+    assert np.abs(y - x).max() > 0.01
+
+
 def test_units_stand_beside_the_numbers() -> None:
     content = json.loads(example().to_json())
     assert setting(content, "threshold_db") == {"value": -18.0, "unit": "dB"}
@@ -121,6 +241,11 @@ def test_the_schema_agrees_with_an_independent_validator() -> None:
     assert validate.is_valid(json.loads(example().to_json()))
     assert not validate.is_valid(json.loads(damaged(lambda c: c["chain"][0].update(amount=2.0))))
     assert not validate.is_valid(json.loads(damaged(lambda c: c.pop("version"))))
+    short = {"effect": "gain", "settings": {"gain_db": -3, "invert": "on", "pan": {"value": 0.5}}}
+    assert validate.is_valid({"format": "fxstyle-preset", "version": 1, "chain": [short]})
+    for wrong in (True, None, [1], {"unit": "dB"}):
+        slot = {"effect": "gain", "settings": {"gain_db": wrong}}
+        assert not validate.is_valid({"format": "fxstyle-preset", "version": 1, "chain": [slot]})
 
 
 WRONG: list[tuple[str, Damage, str]] = [
@@ -137,11 +262,26 @@ WRONG: list[tuple[str, Damage, str]] = [
     ("inf", lambda c: setting(c, "ratio").update(value=math.inf), "chain[1].settings.ratio.value: inf"),
     ("huge", lambda c: setting(c, "ratio").update(value=10**400), "chain[1].settings.ratio.value"),
     ("unit", lambda c: setting(c, "attack_ms").update(unit="s"), "chain[1].settings.attack_ms.unit: 's'"),
-    ("no unit", lambda c: setting(c, "attack_ms").pop("unit"),
-     "chain[1].settings.attack_ms.unit: field required"),
-    ("bare", lambda c: c["chain"][1]["settings"].update(ratio=4.0), "chain[1].settings.ratio"),
+    ("empty unit", lambda c: setting(c, "attack_ms").update(unit=""),
+     "chain[1].settings.attack_ms.unit: '' is not the unit of attack_ms"),
+    ("no value", lambda c: setting(c, "ratio").pop("value"), "chain[1].settings.ratio.value: field required"),
+    ("bare range", lambda c: c["chain"][1]["settings"].update(ratio=99), "chain[1].settings.ratio.value: 99"),
+    ("bare text", lambda c: c["chain"][1]["settings"].update(ratio="4"),
+     "chain[1].settings.ratio.value: '4' is not a number from 1 to 20"),
+    ("bare true", lambda c: c["chain"][1]["settings"].update(ratio=True), "settings.ratio.value: True"),
+    ("bare null", lambda c: c["chain"][1]["settings"].update(ratio=None), "settings.ratio.value: None"),
+    ("bare list", lambda c: c["chain"][1]["settings"].update(ratio=[4]), "chain[1].settings.ratio.value: "),
+    ("bare word", lambda c: c["chain"][3]["settings"].update(invert="maybe"),
+     "chain[3].settings.invert.value: 'maybe' is not off, on"),
+    ("settings", lambda c: c["chain"][1].update(settings=[]), "chain[1].settings: "),
     ("knob", lambda c: c["chain"][1]["settings"].update(warmth={"value": 1.0, "unit": ""}),
      "chain[1].settings.warmth: effect 'compressor' has no setting 'warmth'; it has threshold_db"),
+    ("near knob", lambda c: c["chain"][1]["settings"].update(treshold_db=-20),
+     "chain[1].settings.treshold_db: effect 'compressor' has no setting 'treshold_db'; did you mean thr"),
+    ("near effect", lambda c: c["chain"][0].update(effect="compresor"), "did you mean compressor? There are"),
+    ("no effect", lambda c: c["chain"][0].pop("effect"), "chain[0].effect: field required"),
+    ("empty name", lambda c: c["chain"][2].update(name=""), "chain[2].name: ''"),
+    ("digest", lambda c: c.update(provenance={"settings_sha256": "x"}), "provenance.settings_sha256: 'x'"),
     ("effect", lambda c: c["chain"][0].update(effect="vibes"),
      "chain[0].effect: no effect is called 'vibes'"),
     ("module", lambda c: c["chain"][0].update(effect="os.path"), "chain[0].effect: 'os.path'"),

@@ -62,14 +62,14 @@ def _heard(x: torch.Tensor, cut: torch.Tensor, keep: torch.Tensor) -> torch.Tens
 
 
 def _turned(level: torch.Tensor, p: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return the octaves to turn down, in `dtype`, from levels in float64."""
-    threshold, slope, knee = p[:, :3, None, None].unbind(dim=1)
+    """Return the octaves to turn down, for a slope of 1, in `dtype`, from levels in float64."""
+    threshold, _, knee = p[:, :3, None, None].unbind(dim=1)
     ratio = (level * (0.5 * knee - threshold).exp2()).clamp(1.0, _LOUDEST).to(dtype)
     above = ratio.log2()
-    knee, slope = knee.to(dtype), slope.to(dtype)
+    knee = knee.to(dtype)
     # The width never divides where it is 0; at or below the knee's beginning nothing depends on it.
     width = torch.where(knee > 0.0, knee, 1.0)
-    return slope * torch.where(above <= knee, above.square() / (2.0 * width), above - 0.5 * knee)
+    return torch.where(above <= knee, above.square() / (2.0 * width), above - 0.5 * knee)
 
 
 def _gain(x: torch.Tensor, p: torch.Tensor, listens: bool, laws: frozenset[float]) -> torch.Tensor:
@@ -83,7 +83,8 @@ def _gain(x: torch.Tensor, p: torch.Tensor, listens: bool, laws: frozenset[float
     if 1.0 in laws:
         smooth = followed(r.double() + TINY, attack, release).to(x.dtype)
         r = torch.where(law == 1.0, smooth, r) if len(laws) > 1 else smooth
-    return (-r).exp2()
+    # The slope at last: where it is 0 there is a gradient still.
+    return (-p[:, 1, None, None].to(x.dtype) * r).exp2()
 
 
 def _compressed(

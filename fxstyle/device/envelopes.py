@@ -26,9 +26,12 @@ _BYTES_OF_GATE, _BYTES_OF_TRANSIENT = 200, 150
 
 
 def _held(v: torch.Tensor, hold: torch.Tensor) -> torch.Tensor:
-    """Return the largest v of the last `hold` = L + f samples: (1 - f) max over L, f max over one more."""
+    """Return the largest v of the last `hold` = L + f samples: (1 - f) max over L, f max over one more.
+
+    Where the hold is whole f is 1, not 0, unless it is none: the derivative is that from the left.
+    """
     channels, length = v.shape[1:]
-    whole = hold.detach().floor()
+    whole = (hold.detach().ceil() - 1.0).clamp_min(0.0)
     values, span = lanes(v), each_lane(whole, channels).long()
     held = values.gather(1, latest_maximum(values, span))
     n = torch.arange(length, device=v.device) - span[:, None] - 1
@@ -45,8 +48,8 @@ def _depth_db(level_db: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
     inside = (d <= 0.5 * knee) & (knee > 0.0)
     h = torch.where(inside, (d + 0.5 * knee).square() / (2.0 * width), d)
     depth = torch.where((slope * h < most) | (slope == 0.0), slope * h, most)
-    # Above the knee the gate is open: nothing depends on anything.
-    return torch.where(d > -0.5 * knee, depth, 0.0)
+    # Above the knee, and with neither ratio nor range, the gate is open: nothing depends on anything.
+    return torch.where((d > -0.5 * knee) & ((slope > 0.0) | (most > 0.0)), depth, 0.0)
 
 
 def _gated(decay: float, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Cascades of second-order sections away from the CPU: `dsp.recurrence.sosfilt` by frequency sampling.
+"""Second-order sections away from the CPU, by frequency sampling: `dsp.recurrence.sosfilt`, `dsp.sections`.
 
     H(z) = prod_s (b0 + b1 z^-1 + b2 z^-2) / (1 + a1 z^-1 + a2 z^-2)
 
@@ -8,6 +8,11 @@ on the damped circle of `fxstyle.device.spectral`, where the error is stated. Wi
 
 which keeps all digits of sections at low frequencies (b, a near 1, -2, 1; d near 0): worth 30 to 80 dB.
 The denominators keep away from zero, even for poles on the unit circle.
+
+A state-variable section is the bilinear transform, s = d/(g a) with a = 1 + z^-1, of 1, k s and s^2 over
+their sum. In its coefficients these three are, but for a common factor,
+
+    low  c3 a^2,        band  (1 - c1 - c3) d a,        high  (1 + c1) d^2
 """
 
 from __future__ import annotations
@@ -55,3 +60,16 @@ def sosfilt(x: torch.Tensor, sos: torch.Tensor) -> torch.Tensor:
     if sos.shape[1] == 0:
         return x.clone()
     return filtered(x, sos.double().to(x.device), response, _WORK_PER_SECTION * sos.shape[1])
+
+
+def state_variable(circle: Circle, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return k times the band-pass, and the high-pass, (.., N // 2 + 1) in complex128.
+
+    c: (.., 3) as `dsp.sections.coefficients` returns them: what no frequency and Q make is another filter.
+    """
+    c1, _, c3 = c[..., None].unbind(dim=-2)
+    d = circle.difference()
+    a = 2.0 - d
+    band, high = ((1.0 - c1) - c3) * (d * a), (1.0 + c1) * (d * d)
+    whole = c3 * (a * a) + band + high
+    return band / whole, high / whole

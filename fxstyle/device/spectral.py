@@ -96,11 +96,19 @@ Response = Callable[[Circle, torch.Tensor], torch.Tensor]
 """From a circle and coefficients (row, ...) to the transfer function (row, N // 2 + 1), complex128."""
 
 
-def _group(circle: Circle, response: Response, x: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+def parted(circle: Circle, x: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
+    """Return x (row, channel, time) through several filters, (row, filter, channel, time) in float64.
+
+    transfer: of each, (row, filter, N // 2 + 1) in complex128.
+    """
     window = circle.window(x.shape[-1])
     spectrum = torch.fft.rfft(x * window, n=circle.count)
-    y: torch.Tensor = torch.fft.irfft(response(circle, coefficients)[:, None] * spectrum, n=circle.count)
-    return (y[..., : x.shape[-1]] / window).to(x.dtype)
+    y: torch.Tensor = torch.fft.irfft(transfer[:, :, None] * spectrum[:, None], n=circle.count)
+    return y[..., : x.shape[-1]] / window
+
+
+def _group(circle: Circle, response: Response, x: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+    return parted(circle, x, response(circle, coefficients)[:, None])[:, 0].to(x.dtype)
 
 
 def filtered(x: torch.Tensor, coefficients: torch.Tensor, response: Response, work: int) -> torch.Tensor:

@@ -34,16 +34,19 @@ def _each(run: Swept, x: torch.Tensor, settings: torch.Tensor) -> torch.Tensor:
     return in_groups(partial(_rows, run), _BYTES * max(x[:1].numel(), 1), x, by_lane)
 
 
-def _angle(turns: torch.Tensor, phase: torch.Tensor, length: int) -> torch.Tensor:
-    """Return the oscillator's angle (lane, time), whole turns taken off."""
-    passed = turns * torch.arange(length, device=turns.device, dtype=torch.float64)
+def angle(turns: torch.Tensor, phase: torch.Tensor | float, length: int, first: int = 0) -> torch.Tensor:
+    """Return the oscillator's angle (lane, time) from the time `first` on, whole turns taken off.
+
+    turns: per sample, (lane, 1) in float64.
+    """
+    passed = turns * torch.arange(first, first + length, device=turns.device, dtype=torch.float64)
     return (passed - passed.detach().floor()) * (2.0 * math.pi) + phase
 
 
 def _tremolo(samples: torch.Tensor, settings: torch.Tensor) -> torch.Tensor:
     turns, depth, sigma, phase = settings.unbind(dim=1)
-    angle = _angle(turns, phase, samples.shape[1])
-    height, across = sigma * angle.sin(), angle.cos()
+    turned = angle(turns, phase, samples.shape[1])
+    height, across = sigma * turned.sin(), turned.cos()
     wave = height / (across.square() + height.square()).sqrt()
     return samples * (1.0 - 0.5 * depth * (1.0 - wave))
 
@@ -55,7 +58,7 @@ def tremolo(x: torch.Tensor, settings: torch.Tensor) -> torch.Tensor:
 
 def _chorus(reach: int, samples: torch.Tensor, settings: torch.Tensor) -> torch.Tensor:
     turns, depth, delay, r, m, least, phase = settings.unbind(dim=1)
-    free = delay - depth * _angle(turns, phase, samples.shape[1]).sin()
+    free = delay - depth * angle(turns, phase, samples.shape[1]).sin()
     v = swept_line(samples, torch.where(free > least, free, least.detach()), r[:, 0], reach)
     return (1.0 - m) * samples + m * v
 
@@ -70,7 +73,7 @@ def chorus(x: torch.Tensor, settings: torch.Tensor) -> torch.Tensor:
 
 def _phaser(samples: torch.Tensor, settings: torch.Tensor) -> torch.Tensor:
     turns, swing, centre, r, m, least, most, phase = settings.unbind(dim=1)
-    free = (centre - swing * _angle(turns, phase, samples.shape[1]).sin()).exp()
+    free = (centre - swing * angle(turns, phase, samples.shape[1]).sin()).exp()
     held = torch.clamp(free, least.detach(), most.detach())
     v = allpasses(samples, (held - 0.25 * math.pi).tan(), r[:, 0])
     return (1.0 - m) * samples + m * v

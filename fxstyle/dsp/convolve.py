@@ -94,7 +94,7 @@ class _Convolve(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, ir: torch.Tensor) -> torch.Tensor:
         signals, responses = (t.detach().contiguous().flatten(0, -2).numpy() for t in (x, ir))
         size = fft.fitting(x.shape[-1] + ir.shape[-1] - 1)
-        table = fft.tables(size, signals.dtype.type)
+        table = fft.tables(size, signals.dtype)
         y = np.empty_like(signals)
         x_spectra, ir_spectra = (np.empty((y.shape[0], 2, size), y.dtype) for _ in range(2))
         tables = [table] * y.shape[0]
@@ -216,8 +216,8 @@ class StreamConvolver:
             raise ValueError(f"latency {latency} is not a power of two of at least {LEAST_LATENCY}")
         self.latency = latency
         self._channels = channels
-        self._dry = ir.dtype.type(dry)
-        self._table = fft.tables(latency, ir.dtype.type)
+        self._dry: Any = ir.dtype.type(dry)
+        self._table = fft.tables(latency, ir.dtype)
         partitions = max(-(-ir.shape[1] // latency), 1)
         padded = np.zeros((partitions, ir.shape[0], latency), ir.dtype)
         for k in range(partitions):

@@ -68,7 +68,7 @@ def _radices(rows: int) -> list[int]:
 
 
 @lru_cache(maxsize=16)
-def tables(size: int, dtype: type[np.floating[Any]]) -> Signal:
+def tables(size: int, dtype: np.dtype[Any]) -> Signal:
     """Return what the transforms of M = `size` read: (numbers,), not to be written to.
 
     Raises ValueError if `size` is not 2^k or 3 2^k, or less than SMALLEST.

@@ -28,7 +28,7 @@ def lagrange_split(delay: float, longest: float = math.inf) -> int:
     At a whole delay the weights have a bend, and the derivative is that towards longer delays. From `longest`
     on, which is as far as a knob goes, it is that towards shorter ones: there the fraction is in (1, 2].
     """
-    whole = int(delay) if delay < longest * _ALMOST else math.ceil(delay * _ALMOST) - 1
+    whole = int(delay / _ALMOST) if delay < longest * _ALMOST else math.ceil(delay * _ALMOST) - 1
     return max(whole - 1, 0)
 
 

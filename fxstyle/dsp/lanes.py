@@ -112,7 +112,8 @@ def _places(context: Any, builder: Any, kind: Any, array: Any, i: Any) -> list[A
 @instruction
 def load(typing: Any, array: Any, position: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return read(context, builder, array, *arguments, LANES)
+        data, place = arguments
+        return read(context, builder, array, data, place, LANES)
 
     return LANES(array, types.intp), generate
 

@@ -31,6 +31,7 @@ import numpy.typing as npt
 import torch
 from numba import njit
 
+from fxstyle.device import threads
 from fxstyle.dsp.kernel import each_channel
 from fxstyle.dsp.oscillator import SYNC, circles, oscillate
 from fxstyle.dsp.recurrence import Floats
@@ -70,7 +71,7 @@ def _weights() -> Floats:
     return table
 
 
-_W = _weights()
+WEIGHTS = _weights()
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -95,8 +96,8 @@ def _read(x: Signal, t: Signal, y: Signal) -> None:
     """y[m] = sum_i w_i(t[m]) x[m + i]."""
     real = x.dtype.type
     for i in range(TAPS):
-        c0, c1, c2 = real(_W[0, i]), real(_W[1, i]), real(_W[2, i])
-        c3, c4, c5 = real(_W[3, i]), real(_W[4, i]), real(_W[5, i])
+        c0, c1, c2 = real(WEIGHTS[0, i]), real(WEIGHTS[1, i]), real(WEIGHTS[2, i])
+        c3, c4, c5 = real(WEIGHTS[3, i]), real(WEIGHTS[4, i]), real(WEIGHTS[5, i])
         tap = x[i:]
         if i == 0:
             for m in range(y.size):
@@ -111,8 +112,8 @@ def _read_adjoint(g: Signal, x: Signal, t: Signal, dx: Signal, dq: Signal) -> No
     """Add to dx and, from zero, to dq."""
     real = x.dtype.type
     for i in range(TAPS):
-        c0, c1, c2 = real(_W[0, i]), real(_W[1, i]), real(_W[2, i])
-        c3, c4, c5 = real(_W[3, i]), real(_W[4, i]), real(_W[5, i])
+        c0, c1, c2 = real(WEIGHTS[0, i]), real(WEIGHTS[1, i]), real(WEIGHTS[2, i])
+        c3, c4, c5 = real(WEIGHTS[3, i]), real(WEIGHTS[4, i]), real(WEIGHTS[5, i])
         d2, d3, d4, d5 = real(2.0) * c2, real(3.0) * c3, real(4.0) * c4, real(5.0) * c5
         tap, dtap = x[i:], dx[i:]
         for m in range(g.size):
@@ -209,6 +210,10 @@ def sway(x: torch.Tensor, settings: torch.Tensor, first: int) -> torch.Tensor:
 
     settings: (batch, COLUMNS) in float64. first: time of the first sample.
     """
+    if threads.away(x):
+        from fxstyle.device import varispeed
+
+        return varispeed.sway(x, settings, first)
 
     def run(x: Signal, p: Floats, y: Signal) -> None:
         _run(np.pad(x, _reach(p)), _reach(p), first, p, _circles(p), y)

@@ -103,7 +103,8 @@ def row(typing: Any, array: Any, position: Any) -> Any:
     made = Vector(array.dtype, ROW)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return read(context, builder, array, *arguments, made)
+        data, place = arguments
+        return read(context, builder, array, data, place, made)
 
     return made(array, types.intp), generate
 
@@ -111,7 +112,8 @@ def row(typing: Any, array: Any, position: Any) -> Any:
 @instruction
 def store(typing: Any, array: Any, position: Any, value: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        write(context, builder, array, *arguments, value)
+        data, place, vector = arguments
+        write(context, builder, array, data, place, vector, value)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), generate

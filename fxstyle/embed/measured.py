@@ -72,7 +72,10 @@ CROPS = "crops."
 @cache
 def _calibration() -> Covariances:
     with resources.files("fxstyle.embed").joinpath("content.npz").open("rb") as file:
-        return {name: matrix.astype(np.float64) for name, matrix in np.load(file).items()}
+        found = {name: matrix.astype(np.float64) for name, matrix in np.load(file).items()}
+    for matrix in found.values():
+        matrix.setflags(write=False)
+    return found
 
 
 def content_covariances() -> Covariances:

@@ -66,6 +66,7 @@ def _filters(rate: float) -> Matrix:
     # Triangles narrower than a bin would be empty: they take the nearest bin.
     nearest = np.abs(f - edges[1:-1]).argmin(axis=0)
     weight[nearest, np.arange(MELS)] += np.where(weight.sum(axis=0) > 0.0, 0.0, 1.0)
+    weight.setflags(write=False)
     return np.asarray(weight)
 
 
@@ -130,6 +131,7 @@ def _whiteners() -> Mapping[str, Matrix]:
         for name, matrix in np.load(file).items():
             values, vectors = np.linalg.eigh(matrix.astype(np.float64))
             out[name] = vectors / np.sqrt(values)
+            out[name].setflags(write=False)
     return out
 
 

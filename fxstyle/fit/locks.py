@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fxstyle.chain import Chain
@@ -29,8 +29,11 @@ class Locks:
     off: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, texts: Iterable[str], chain: Chain) -> Locks:
-        """Read lock texts against `chain`; raises SettingError naming the text and the remedy."""
+    def parse(cls, texts: Iterable[str], chain: Chain, absent: Collection[str] = ()) -> Locks:
+        """Read lock texts against `chain`; raises SettingError naming the text and the remedy.
+
+        absent: slots that there could be and are not. To switch one of them off asks for nothing.
+        """
         fixed: dict[str, float] = {}
         low: dict[str, float] = {}
         high: dict[str, float] = {}
@@ -43,16 +46,18 @@ class Locks:
                     " SLOT.KNOB>=NUMBER or SLOT=off, for example compressor.ratio<=4"
                 )
             address, sign, value = found["address"], found["sign"], found["value"]
-            if "." not in address:
-                if sign != "=" or value != "off":
-                    raise SettingError(
-                        f"lock {text!r}: a whole effect can only be switched off: {address}=off"
-                    )
-                off.add(chain.slot(address).name)
+            slot_name, _, knob = address.partition(".")
+            there = any(slot.name == slot_name for slot in chain)
+            if not there and slot_name in absent and sign == "=" and _is_off(knob, value):
                 continue
-            param = chain.param(address)
+            if not knob and (sign, value) != ("=", "off"):
+                raise SettingError(f"lock {text!r}: a whole effect can only be switched off: {address}=off")
             try:
-                number = param.read(value, address.rpartition(".")[0])
+                if not knob:
+                    off.add(chain.slot(slot_name).name)
+                    continue
+                param = chain.param(address)
+                number = param.read(value, slot_name)
             except SettingError as error:
                 raise SettingError(f"lock {text!r}: {error}") from None
             if param.choices and sign != "=":
@@ -75,3 +80,13 @@ class Locks:
             if not low.get(address, number) <= number <= high.get(address, number):
                 raise SettingError(f"locks contradict each other: {address}={number:g} is outside its bounds")
         return cls(fixed, low, high, frozenset(off))
+
+
+def _is_off(knob: str, value: str) -> bool:
+    """Whether SLOT=value or SLOT.knob=value switches an effect off."""
+    if not knob:
+        return value == "off"
+    try:
+        return knob == "amount" and float(value) == 0.0
+    except ValueError:
+        return False

@@ -25,6 +25,7 @@ from fxstyle.effects import DEFAULT_CHAIN
 from fxstyle.errors import MatchError, SettingError
 from fxstyle.features.measure import Measurement
 from fxstyle.fit.acceptance import Judge, Verdict, accept, at_loudness_of, prune, select
+from fxstyle.fit.limits import AtLimit, at_limits
 from fxstyle.fit.locks import Locks
 from fxstyle.fit.objective import Objective
 from fxstyle.fit.quality import QUALITIES, QualityName
@@ -62,6 +63,7 @@ class Match:
     quality: str
     seed: int
     seconds: float
+    at_limit: tuple[AtLimit, ...] = ()
 
     @property
     def reference(self) -> Audio:
@@ -197,7 +199,9 @@ def match(
     if not 0.0 <= amount <= 1.0:
         raise SettingError(f"amount = {amount:g} is outside 0..1; 0 changes nothing, 1 is the whole match")
     whole = build_chain(chain, only)
-    locks = Locks.parse(lock, whole)
+    # An effect that is not there is off already, whether --only left it out or the chain never had it.
+    absent = {*effects.names(), *(slot.name for slot in build_chain(chain, ()))}
+    locks = Locks.parse(lock, whole, absent)
     space = Space(whole, locks)
     if space.size == 0:
         raise SettingError("everything is locked: there is no setting left to fit")
@@ -237,6 +241,7 @@ def match(
         final, note = at_loudness_of(loaded, final, locks)
         notes += note
         verdict = judge.again(verdict, final)
+    at_limit = at_limits(space, final, task.crops, FIT_RATE)
     tell(Progress("done", 1.0, None))
     return Match(
         chain=final,
@@ -251,4 +256,5 @@ def match(
         quality=quality,
         seed=seed,
         seconds=time.perf_counter() - began,
+        at_limit=at_limit,
     )

@@ -61,11 +61,17 @@ class Task:
     notes: tuple[str, ...]
 
 
-def _prepare(audio: Audio, what: str) -> Samples:
-    if audio.samples.shape[1] < SHORTEST_S * audio.rate:
+def _named(role: str, audio: Audio) -> str:
+    """Return "the input", or "the input dry.wav" where the recording has a name."""
+    return f"the {role} {audio.source.name}" if audio.source is not None else f"the {role}"
+
+
+def _prepare(audio: Audio, role: str) -> Samples:
+    length_s = audio.samples.shape[1] / audio.rate
+    if length_s < SHORTEST_S:
         raise MatchError(
-            f"the {what} is {audio.samples.shape[1] / audio.rate:.3f} s long; at least {SHORTEST_S} s"
-            " are needed to hear its sound"
+            f"{_named(role, audio)} is {length_s:.3f} s long; at least {SHORTEST_S} s are needed to hear its"
+            " sound"
         )
     x = audio.samples if audio.channels <= 2 else audio.samples.mean(axis=0, keepdims=True)
     short = Audio(_excerpt(x, audio.rate), audio.rate)
@@ -85,8 +91,9 @@ def _is_mono(x: Samples, measured: Measurement) -> bool:
     return x.shape[0] == 1 or float(measured.side_db.max()) < float(measured.mid_db.max()) + MONO_SIDE_DB
 
 
-def _silent(what: str, measured: Measurement, remedy: str) -> str:
-    return f"the {what} is silent ({measured.loudness_lufs:.0f} LUFS; below {SILENT_LUFS:.0f}): {remedy}"
+def _silent(role: str, audio: Audio, measured: Measurement, remedy: str) -> str:
+    level = f"{measured.loudness_lufs:.0f} LUFS; below {SILENT_LUFS:.0f}"
+    return f"{_named(role, audio)} is silent ({level}): {remedy}"
 
 
 def _split(x: Samples, quality: Quality) -> tuple[Crops, Crops, bool]:
@@ -117,13 +124,17 @@ def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_l
     source_measured = measure(x, FIT_RATE)
     if source_measured.loudness_lufs < SILENT_LUFS:
         raise MatchError(
-            _silent("input", source_measured, "there is nothing to match; choose a passage with sound")
+            _silent(
+                "input", source, source_measured, "there is nothing to match; choose a passage with sound"
+            )
         )
     measured = []
     for i, y in enumerate(ys):
         m = measure(y, FIT_RATE)
         if m.loudness_lufs < SILENT_LUFS:
-            raise MatchError(_silent("reference", m, "there is no sound to aim at; choose another"))
+            raise MatchError(
+                _silent("reference", references[i], m, "there is no sound to aim at; choose another")
+            )
         if keep_loudness:
             ys[i] = y * np.float32(db_to_amplitude(source_measured.loudness_lufs - m.loudness_lufs))
             m = measure(ys[i], FIT_RATE)

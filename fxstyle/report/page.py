@@ -70,12 +70,14 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _settings(match: Match) -> str:
-    left_out = ""
+    remarks = ""
+    if match.at_limit:
+        remarks += f"<p>At their limit: {text_of(', '.join(str(limit) for limit in match.at_limit))}.</p>"
     if match.pruned:
-        left_out = f"<p>Left out, for it brought nothing: {text_of(', '.join(match.pruned))}.</p>"
+        remarks += f"<p>Left out, for it brought nothing: {text_of(', '.join(match.pruned))}.</p>"
     return (
         "<h2>Settings</h2>\n<p class='soft'>In the order the sound passes them. The dot is the value,"
-        f" the tick the default.</p>\n{settings_html(match.chain)}\n{left_out}"
+        f" the tick the default.</p>\n{settings_html(match.chain)}\n{remarks}"
     )
 
 

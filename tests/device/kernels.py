@@ -23,10 +23,10 @@ import numba
 import numpy as np
 from numba import cuda
 
-from fxstyle.device import feedback, loops, on_cuda
+from fxstyle.device import feedback, loops, on_cuda, varispeed
 
 LANES, LENGTH = 5, 150
-GRID, BLOCK = 2, 4  # eight threads for five lanes: three have nothing to do
+BLOCK = 4  # threads in multiples of it: of eight for five lanes three have nothing to do
 CAPABILITIES = ((7, 5), (8, 6), (9, 0))
 PTXAS = shutil.which("ptxas") or shutil.which("ptxas", path="/usr/local/cuda/bin")
 
@@ -47,6 +47,9 @@ def cases() -> dict[Any, tuple[int, tuple[Any, ...]]]:
     delay = rng.uniform(1.0, 12.0, (LANES, LENGTH))
     line = np.concatenate([zeros((LANES, reach)), noise(LANES, LENGTH)], axis=1)
     block = zeros((LANES, pieces))
+    # All lanes are channels of one row.
+    place = (np.arange(LENGTH) + np.floor(3.0 * np.sin(0.2 * np.arange(LENGTH))).astype(np.int64))[None]
+    earliest = np.maximum(np.arange(LENGTH) - 20, 0)[None]
     return {
         loops._follow: (
             LANES, (noise(LANES, LENGTH), share(LANES), share(LANES), 0.5, zeros((LANES, LENGTH)))
@@ -80,6 +83,15 @@ def cases() -> dict[Any, tuple[int, tuple[Any, ...]]]:
              noise(LANES, blocks, 7), zeros((LANES, feedback.BLOCK, 6)), zeros((LANES, LENGTH)),
              zeros((LANES, LENGTH))),
         ),
+        varispeed._read: (
+            LANES * LENGTH,
+            (noise(LANES, LENGTH), place, share(1, LENGTH), varispeed.WEIGHTS, zeros((LANES, LENGTH))),
+        ),
+        varispeed._read_adjoint: (
+            LANES * LENGTH,
+            (noise(LANES, LENGTH), noise(LANES, LENGTH), place, share(1, LENGTH), varispeed.WEIGHTS,
+             earliest, zeros((LANES, LENGTH)), zeros((LANES, LENGTH))),
+        ),
     }  # fmt: skip
 
 
@@ -92,7 +104,7 @@ def simulate() -> None:
         bare, simulated = copied(arguments), copied(arguments)
         for thread in range(count):
             body(thread, bare)
-        on_cuda.kernel(body)[GRID, BLOCK](count, simulated)
+        on_cuda.kernel(body)[-(-count // BLOCK), BLOCK](count, simulated)
         changed = 0
         for before, one, other in zip(arguments, bare, simulated, strict=True):
             np.testing.assert_array_equal(one, other)

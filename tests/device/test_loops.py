@@ -18,7 +18,7 @@ from fxstyle.device.loops import BLOCK, follow, latest_maximum, recede
 KERNELS = Path(__file__).with_name("kernels.py")
 NAMES = {
     "_follow", "_recede", "_join", "_latest_maximum", "_line", "_line_adjoint", "_allpasses",
-    "_allpasses_adjoint",
+    "_allpasses_adjoint", "_read", "_read_adjoint",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from scipy.signal import bilinear, butter, sosfilt, sosfiltfilt
+from scipy.signal import bilinear, butter, sosfilt, sosfiltfilt, sosfreqz
 
 from fxstyle.effect import Samples
 from fxstyle.effects.deesser import EFFECT, KNEE_DB, WINDOW_MS
@@ -145,6 +145,49 @@ def test_a_steady_tone_is_turned_down_by_the_share_of_its_power(hz: float, thres
     got_db = 20.0 * math.log10(np.sqrt(2.0 * np.mean(y[:, 44100:] ** 2)) / 0.5)
     # the mean square of 5 ms ripples by 0.5 % at 2 x 3 kHz, which 50 ms smooth
     assert got_db == pytest.approx(expected_db, abs=2e-3)
+
+
+def share_above(hz: float, corner_hz: float) -> float:
+    """Share of a tone's power that scipy's Butterworth high-pass at the corner lets through."""
+    _, h = sosfreqz(butter(2, corner_hz, "high", fs=RATE, output="sos"), [hz], fs=RATE)
+    return float(np.abs(h[0]) ** 2)
+
+
+@pytest.mark.parametrize(("tone_hz", "hz"), [(2500.0, 5500.0), (5000.0, 9000.0), (1500.0, 2500.0)])
+def test_nothing_moves_until_half_a_knee_below_the_threshold(tone_hz: float, hz: float) -> None:
+    x, half = tone(tone_hz, 2.0), KNEE_DB / 2.0
+    share_db = 10.0 * math.log10(share_above(tone_hz, hz))
+    # The powers of a mean over 5 ms ripple by 1/(4 pi 1500 0.005) = 1 %, 0.05 dB at the lowest tone.
+    below = {"hz": hz, "range_db": 24.0, "threshold_db": share_db + half + 0.1, "release_ms": 5.0}
+    np.testing.assert_array_equal(render(x, **below)[:, 44100:], x[:, 44100:])
+    inside = render(x, **(below | {"threshold_db": share_db + half - 0.3}))
+    assert not np.array_equal(inside[:, 44100:], x[:, 44100:])
+
+
+@pytest.mark.parametrize("tone_hz", [2500.0, 4000.0, 6000.0])
+def test_half_a_knee_above_the_threshold_all_of_the_range_is_there(tone_hz: float) -> None:
+    x, hz, range_db = tone(tone_hz, 2.0), 5500.0, 11.0
+    share_db = 10.0 * math.log10(share_above(tone_hz, hz))
+    y = render(x, hz=hz, range_db=range_db, threshold_db=share_db - KNEE_DB / 2.0 - 0.1)
+    np.testing.assert_allclose(y[:, 44100:], sosfilt(shelf(hz, -range_db), x)[:, 44100:], atol=1e-9)
+
+
+@pytest.mark.parametrize("levels", [(0.4, 0.05), (0.2, 0.2), (0.05, 0.4), (0.3, 0.12)])
+@pytest.mark.parametrize("threshold_db", [-12.0, -7.0, -2.0])
+def test_tones_are_turned_down_by_the_share_of_them_all(
+    levels: tuple[float, float], threshold_db: float
+) -> None:
+    low_hz, high_hz, hz, range_db = 700.0, 9000.0, 5500.0, 12.0
+    x = levels[0] * tone(low_hz, 3.0, 1.0) + levels[1] * tone(high_hz, 3.0, 1.0)
+    y = render(x, hz=hz, threshold_db=threshold_db, range_db=range_db, attack_ms=50.0, release_ms=50.0)
+    power = np.square(levels)
+    above = power @ [share_above(f, hz) for f in (low_hz, high_hz)]
+    depth_db = range_db * amount(10.0 * math.log10(above / power.sum()), threshold_db)
+    _, h = sosfreqz(shelf(hz, -depth_db), [low_hz, high_hz], fs=RATE)
+    lines = 2.0 * np.abs(np.fft.rfft(y[0, 88200:])) / 44100.0
+    got_db = 20.0 * np.log10(lines[[int(low_hz), int(high_hz)]] / levels)
+    # The powers ripple by 5 % with twice the lower tone, 50 ms leave 1 % of that, and the curve bends it.
+    np.testing.assert_allclose(got_db, 20.0 * np.log10(np.abs(h)), atol=0.02)
 
 
 def test_a_vowel_passes_to_the_bit() -> None:

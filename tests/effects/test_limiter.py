@@ -168,6 +168,109 @@ def test_samples_alone_leave_peaks_between() -> None:
     assert true_peak_db(limit(x, gain_db=6.0, ceiling_db=-1.0), RATE) == pytest.approx(-1.0, abs=0.02)
 
 
+METER_TIMES, METER_REACH = 16, 64
+METER_FIR = scipy.signal.firwin(
+    2 * METER_TIMES * METER_REACH + 1, 1.0 / METER_TIMES, window=("kaiser", 8.0)
+)  # nearly ideal: 64 samples to either side, -6 dB at half the rate, -80 dB beyond
+METER_ERROR_DB = 0.002
+"""What its own filter adds or takes, below 0.43 of the rate: -80 dB is 0.001 dB."""
+
+ITU_TAPS = np.array(
+    (
+        (0.0017089843750, 0.0109863281250, -0.0196533203125, 0.0332031250000, -0.0594482421875,
+         0.1373291015625, 0.9721679687500, -0.1022949218750, 0.0476074218750, -0.0266113281250,
+         0.0148925781250, -0.0083007812500),
+        (-0.0291748046875, 0.0292968750000, -0.0517578125000, 0.0891113281250, -0.1665039062500,
+         0.4650878906250, 0.7797851562500, -0.2003173828125, 0.1015625000000, -0.0582275390625,
+         0.0330810546875, -0.0189208984375),
+    )
+)  # fmt: skip
+"""Phases 0 and 1 of the interpolator of Rec. ITU-R BS.1770-4, annex 2, table; 3 and 2 are their mirrors."""
+
+
+def ideal_peak_db(y: Samples) -> float:
+    """Return the true peak of (channel, time) by scipy's interpolation through a filter of this module's."""
+    wide = np.pad(y, ((0, 0), (2 * METER_REACH, 2 * METER_REACH)))
+    between = scipy.signal.resample_poly(wide, METER_TIMES, 1, axis=1, window=METER_FIR)
+    return 20.0 * math.log10(np.abs(between).max())
+
+
+def itu_peak_db(y: Samples) -> float:
+    phases = (*ITU_TAPS, *ITU_TAPS[:, ::-1])
+    return 20.0 * math.log10(max(np.abs(np.convolve(c, taps)).max() for c in y for taps in phases))
+
+
+def band_limited(top_hz: float, x: Samples) -> Samples:
+    """Return x without what lies above top_hz, by 60 dB both ways."""
+    sections = scipy.signal.cheby2(12, 60.0, top_hz, fs=RATE, output="sos")
+    return np.ascontiguousarray(scipy.signal.sosfiltfilt(sections, x))
+
+
+def eighths_miss_db(top_hz: float) -> float:
+    """Return how far a tone's crest may lie above the nearer of two points an eighth of a sample apart."""
+    return -20.0 * math.log10(math.cos(math.pi * top_hz / (8.0 * RATE)))
+
+
+def test_the_meters_of_this_module_read_a_tone() -> None:
+    # Whatever its frequency and phase; it fades in and out, and its highest crest may lie beside the middle.
+    n = np.arange(4000)
+    fade = np.sin(np.pi * n / 4000.0)
+    for cycles in (0.01, 0.1, 0.25, 0.3, 0.41):
+        for phase in (0.0, 0.7, 2.0):
+            tone = (fade * np.sin(2.0 * np.pi * cycles * n + phase))[None]
+            # Sixteenths miss a quarter of what eighths do.
+            missed = eighths_miss_db(cycles * RATE) / 4.0
+            assert ideal_peak_db(tone) == pytest.approx(0.0, abs=missed + METER_ERROR_DB)
+            assert itu_peak_db(tone) == pytest.approx(0.0, abs=0.6)  # its ripple, and quarters
+
+
+@pytest.mark.parametrize("top_hz", [12000.0, 16000.0, 18000.0])
+@pytest.mark.parametrize("gain_db", [0.0, 6.0, 24.0])
+def test_independent_meters_read_the_ceiling_of_sound_without_a_last_tenth(
+    top_hz: float, gain_db: float
+) -> None:
+    rng = np.random.default_rng(0)
+    noise = band_limited(top_hz, 0.6 * rng.standard_normal((2, 22050)))
+    levels = np.repeat(10.0 ** rng.uniform(-1.5, 0.0, 451), 49)[:22050]
+    # Hard clipping is as near to a square as the band allows: its peaks lie between the samples.
+    for x in (noise, band_limited(top_hz, np.sign(noise)), band_limited(top_hz, noise * levels)):
+        for release_ms in (5.0, 100.0):
+            y = limit(x, gain_db=gain_db, ceiling_db=-1.0, release_ms=release_ms)
+            # The limiter looks at eighths, between which a crest may rise a little higher.
+            assert ideal_peak_db(y) <= -1.0 + eighths_miss_db(top_hz) + METER_ERROR_DB
+            # The ripple of twelve taps for many tones at once; the least that shows a limiter at all is 3 dB.
+            assert itu_peak_db(y) <= -1.0 + 0.25
+
+
+@pytest.mark.parametrize("gain_db", [0.0, 12.0])
+@pytest.mark.parametrize("release_ms", [5.0, 100.0])
+def test_independent_meters_read_the_ceiling_of_a_quarter_of_the_rate(
+    gain_db: float, release_ms: float
+) -> None:
+    # At 45 degrees every sample lies 3 dB below the crests; begun at once, cut up, and turned over.
+    n = np.arange(8000)
+    tone = np.sin(0.5 * np.pi * n + 0.25 * np.pi)
+    for shape in (n > 2000, (n % 500) < 100, np.where(n < 4000, 1.0, -1.0)):
+        y = limit((tone * shape)[None], gain_db=gain_db, ceiling_db=-1.0, release_ms=release_ms)
+        # A beginning is full-band; 64 samples of it see 0.041 dB more than 16 do.
+        assert -1.02 < ideal_peak_db(y) <= -1.0 + 0.045
+        assert itu_peak_db(y) <= -1.0 + 0.06
+        rough = limit_samples((tone * shape)[None], gain_db=gain_db, ceiling_db=-1.0, release_ms=release_ms)
+        assert ideal_peak_db(rough) > (1.9 if gain_db else -0.01)
+
+
+def test_above_43_percent_of_the_rate_it_leaves_what_its_docstring_says() -> None:
+    rng, n = np.random.default_rng(0), np.arange(22050)
+    signals = {
+        0.7: np.sin(2.0 * np.pi * 0.45 * n),
+        1.8: rng.choice((-1.0, 1.0), n.size),
+        2.7: np.where(n < 11000, 1.0, -1.0) * (-1.0) ** n,
+    }
+    for most_db, x in signals.items():
+        over_db = ideal_peak_db(limit(x[None], gain_db=12.0, ceiling_db=-1.0, release_ms=5.0)) + 1.0
+        assert 0.8 * most_db < over_db < most_db
+
+
 @pytest.mark.parametrize("rate", [8000.0, 44100.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_signal_made_to_break_the_ceiling_hardly_does(rate: float, seed: int) -> None:

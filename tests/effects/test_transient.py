@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.signal import lfilter
 
 from fxstyle.effect import Samples
 from fxstyle.effects.transient import EFFECT, FAST_FALL_MS, FAST_RISE_MS, HOLD_MS
@@ -99,6 +100,63 @@ def test_a_fall_is_the_closed_form(release_ms: float) -> None:
     long = k**m + (1.0 - k) * FALL * (FALL**m - k**m) / (FALL - k)
     # low is 1e-12 of full scale, the fast envelope ends at 1e-4
     np.testing.assert_allclose(gain[HELD : HELD + m.size], -12.0 * (1.0 - fast / long), atol=1e-5)
+
+
+def smoothed(x: Samples, k: float, before: float) -> Samples:
+    """One-pole smoothing by scipy, of time constant k, from the level that it has been at."""
+    y: Samples = lfilter([1.0 - k], [1.0, -k], x, zi=[k * before])[0]
+    return y
+
+
+@pytest.mark.parametrize(("attack_ms", "release_ms"), [(2.0, 2000.0), (25.0, 250.0), (200.0, 20.0)])
+@pytest.mark.parametrize(("low", "high"), [(0.05, 0.5), (0.3, 0.6), (1e-4, 1.0)])
+def test_a_burst_within_a_sound_is_made_of_one_pole_filters(
+    low: float, high: float, attack_ms: float, release_ms: float
+) -> None:
+    # Its envelopes only rise, then only fall: each way a linear filter, run by scipy. Before it 4 s of rest,
+    # 20 time constants of the slowest attack.
+    begin, count = 4 * 44100, 22050
+    x = np.full((1, begin + 2 * count), low)
+    x[:, begin : begin + count] = high
+    gain = gain_db(x, attack_db=8.0, sustain_db=-5.0, attack_ms=attack_ms, release_ms=release_ms)[0, begin:]
+
+    end = count + HELD  # a fall is held
+    fast = smoothed(np.full(end, high), RISE, low)
+    fast = np.concatenate((fast, smoothed(np.full(2 * count - end, low), FALL, fast[-1])))
+    slow = np.minimum(fast, smoothed(fast, constant(attack_ms), low))
+    long = fast.copy()
+    long[end:] = smoothed(fast[end:], constant(release_ms), fast[end - 1])
+    truth = 8.0 * (1.0 - slow / fast) - 5.0 * (1.0 - fast / long)
+    assert truth[:end].max() > 1.0
+    assert truth[end:].min() < -1.0
+    np.testing.assert_allclose(gain, truth, atol=1e-6)  # 8 dB exp(-20) = 2e-8, over the lowest f
+
+
+@pytest.mark.parametrize("rise_db", [3.0, 6.0, 20.0])
+@pytest.mark.parametrize("attack_db", [-12.0, 9.0])
+def test_an_onset_gets_the_share_of_how_far_it_rises(attack_db: float, rise_db: float) -> None:
+    begin, low = 4 * 44100, 0.05
+    x = np.full((1, begin + 22050), low)
+    x[:, begin:] = low * 10.0 ** (rise_db / 20.0)
+    gain = gain_db(x, attack_db=attack_db, sustain_db=0.0, attack_ms=200.0)[0, begin:]
+    limit_db = attack_db * (1.0 - 10.0 ** (-rise_db / 20.0))
+    # In the limit of an attack that is long against the 1 ms of the fast envelope: 200 ms lose 4 % in 8 ms.
+    assert 0.95 < gain[np.abs(gain).argmax()] / limit_db < 1.0
+    # From there it fades by the time constant of the attack.
+    assert gain[round(0.2 * RATE)] == pytest.approx(limit_db / math.e, rel=0.01)
+
+
+@pytest.mark.parametrize("sustain_db", [-12.0, 9.0])
+@pytest.mark.parametrize("fall_db", [6.0, 40.0])
+def test_what_dies_away_gets_the_share_of_how_far_it_has_fallen(sustain_db: float, fall_db: float) -> None:
+    begin, high = 4 * 44100, 0.5
+    x = np.full((1, begin + 22050), high)
+    x[:, begin:] = high * 10.0 ** (-fall_db / 20.0)
+    gain = gain_db(x, attack_db=0.0, sustain_db=sustain_db, release_ms=2000.0)[0, begin:]
+    limit_db = sustain_db * (1.0 - 10.0 ** (-fall_db / 20.0))
+    assert np.abs(gain[:HELD]).max() < 1e-6  # 10 ms late
+    # In the limit of a release that is long against the 10 ms in which the fast envelope falls.
+    assert 0.93 < gain[np.abs(gain).argmax()] / limit_db < 1.0
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

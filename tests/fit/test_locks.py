@@ -25,7 +25,11 @@ def test_reads_each_form() -> None:
         ("compressor.ratio", "cannot read the lock"),
         ("compressor.ratio=four", "'four' is not a number"),
         ("compressor.ratio=40", "outside 1..20"),
-        ("compressor.rato=4", "has no setting 'rato'; it has threshold_db"),
+        (
+            "compressor.rato=4",
+            "lock .*: effect .* has no setting 'rato'; did you mean ratio\\? It has threshold_db",
+        ),
+        ("compresor=off", "lock .* no 'compresor'; did you mean compressor\\? It has eq, compressor, gain"),
         ("reverb=off", "no 'reverb'; it has eq, compressor, gain"),
         ("eq=on", "can only be switched off: eq=off"),
         ("compressor.ratio=nan", "outside"),
@@ -35,6 +39,22 @@ def test_reads_each_form() -> None:
 def test_says_what_is_wrong(text: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         Locks.parse([text], CHAIN)
+
+
+@pytest.mark.parametrize("text", ["reverb=off", "reverb.amount=0", "reverb.amount = 0.0"])
+def test_switching_off_what_is_not_there_asks_for_nothing(text: str) -> None:
+    assert Locks.parse([text], CHAIN, {"reverb", "eq"}) == Locks()
+    # Of a slot that is there, it says something.
+    there = Locks.parse([text.replace("reverb", "eq")], CHAIN, {"reverb", "eq"})
+    assert there.off == {"eq"} or there.fixed == {"eq.amount": 0.0}
+
+
+@pytest.mark.parametrize(
+    "text", ["revreb=off", "reverb.amount=0.5", "reverb.amount=none", "reverb.level_db=-9"]
+)
+def test_other_locks_on_what_is_not_there_are_refused(text: str) -> None:
+    with pytest.raises(SettingError, match="the chain has no 'rev"):
+        Locks.parse([text], CHAIN, {"reverb", "eq"})
 
 
 def test_bounds_that_leave_nothing_are_refused() -> None:
