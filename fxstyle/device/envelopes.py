@@ -36,8 +36,9 @@ def _held(v: torch.Tensor, hold: torch.Tensor) -> torch.Tensor:
     held = values.gather(1, latest_maximum(values, span))
     n = torch.arange(length, device=v.device) - span[:, None] - 1
     before = torch.where(n >= 0, values.gather(1, n.clamp_min(0)), 0.0)
-    more = torch.where(before > held, before - held, 0.0)
-    return (held + each_lane(hold - whole, channels)[:, None] * more).reshape(v.shape)
+    # lerp is exact at both ends: what is held stays the same to the bit, so that nothing rises or falls.
+    between = torch.lerp(held, before, each_lane(hold - whole, channels)[:, None])
+    return torch.where(before > held, between, held).reshape(v.shape)
 
 
 def _depth_db(level_db: torch.Tensor, p: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,10 @@ Two laws, which differ in what attack and release smooth (fxstyle.dsp.follow; be
     gain:  a' = a, r' = S(r)        the gain in dB, after the curve: Giannoulis, Massberg & Reiss, "Digital
                                     dynamic range compressor design", JAES 60(6), 2012, eq. 16 in fig. 7c
 
+S(s r) = s S(r) for s >= 0. So the gain law smooths r for the slope 1, and turns it down by the slope after
+that: at a ratio of 1, where r itself is 0 throughout, it is still known what rises and what falls, and with
+it the derivative by the ratio.
+
 Look-ahead. L = D - f samples with D whole and 0 <= f < 1; between samples q is interpolated linearly, so
 
     y[n] = (m M ((1 - f) q[n + D] + f q[n + D - 1]) + 1 - m) x[n]
@@ -79,7 +83,7 @@ class DynamicsState(NamedTuple):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _constants(p: Floats, typed: Samples) -> None:
     """Fill `typed` with what fxstyle.dsp.curve needs, and m M, 1 - m, f, 1 - f, in the sound's own type."""
-    curve.constants(p[_SLOPE], p[_KNEE], typed)
+    curve.constants(p[_SLOPE] if p[_LAW] == 0.0 else 1.0, p[_KNEE], typed)
     share = p[_DELAY] - p[_AHEAD]
     mix = typed[curve.CONSTANTS :]
     mix[0], mix[1], mix[2], mix[3] = p[_WET], p[_DRY], share, 1.0 - share
@@ -142,7 +146,7 @@ def _gains(
         follow(b, e, p[_ATTACK], p[_RELEASE], size)
         for c in range(lanes):
             for n in range(size):
-                q[c, n] = e[c, PAST + n]
+                q[c, n] = p[_SLOPE] * e[c, PAST + n]
     if law == 1 or acts:
         curve.gains(q, size)
     for c in range(lanes if p[_DELAY] > 0.0 else 0):
@@ -290,8 +294,9 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, kept: Floats, dx: Samples, 
                 dp[_KNEE] += found[2]
             else:
                 times = follow_adjoint(g, followed, e, p[_ATTACK], p[_RELEASE], carry[2], k, size)
-                dp[_ATTACK] += times[0]
-                dp[_RELEASE] += times[1]
+                share = 1.0 if law == 0 else p[_SLOPE]
+                dp[_ATTACK] += share * times[0]
+                dp[_RELEASE] += share * times[1]
         if p[_LISTENS] == 0.0:
             there = min(max(length - at, 0), size)
             dp[_LINK] += link_adjoint(g, x, at, p[_LINK], scratch, there)

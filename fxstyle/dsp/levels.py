@@ -89,10 +89,11 @@ def unrectify(g: Floats, x: Samples, dx: Samples, size: int) -> None:
 def hold_adjoint(g: Floats, v: Floats, hold: float, dv: Floats) -> float:
     """Fill dv from g, the gradient of the maximum of v over the last `hold` samples; return that of the hold.
 
-    With L + f samples, 0 <= f < 1, it is (1 - f) max(v[n-L] .. v[n]) + f max(v[n-L-1] .. v[n]).
+    With L + f samples, 0 <= f <= 1, it is (1 - f) max(v[n-L] .. v[n]) + f max(v[n-L-1] .. v[n]). Where the
+    hold is whole f is 1, not 0, unless there is none: the longest hold can only get shorter.
     """
-    size, count = v.shape[0], int(hold) + 1
-    share = hold - int(hold)
+    size, count = v.shape[0], max(math.ceil(hold), 1)
+    share = hold - (count - 1)
     left = np.empty(size, dtype=np.int64)  # where the maximum from here to the end of the block is
     dhold = 0.0
     dv[:] = 0.0

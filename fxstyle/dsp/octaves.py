@@ -154,9 +154,7 @@ def power(z: float) -> float:
 
 @_overload(power, jit_options={"error_model": "numpy", "fastmath": {"contract"}})
 def _power(z: Any) -> Any:
-    series = _through(
-        lambda t: np.expm1(t * LN_2) / t, -0.5, 0.5, _POWER_TERMS[not _is_single(z)], z
-    )
+    series = _through(lambda t: np.expm1(t * LN_2) / t, -0.5, 0.5, _POWER_TERMS[not _is_single(z)], z)
     one, rounding = _real(z)(1.0), _real(z)(_rounding(z))
 
     def evaluate(z: Any) -> Any:

@@ -10,7 +10,8 @@ w_i(t) = h(i - BEFORE - t), where h is the Kaiser-windowed sinc, and between two
 of degree DEGREE that agrees with it at Chebyshev's nodes and at both ends (C. W. Farrow, "A continuously
 variable digital delay element", ISCAS 1988). So at t = 0 the sample itself is read, to the bit. The error of
 gain and phase together, at the worst t: -58 dB up to .37 of the rate, -32 dB at .4 (cubic Hermite: -13 dB);
-where t passes a whole number, dw/dt jumps by 0.2 %.
+where t passes a whole number, dw/dt jumps by 0.2 %
+(so with no sway at all, q = 0 throughout, the derivatives by both a are those for q > 0).
 
 Adjoint, with a bar for the derivative by a signal:
 
