@@ -48,13 +48,10 @@ from fxstyle.dsp.kernel import each_row
 from fxstyle.dsp.lagrange import lagrange_split, lagrange_taps
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.units import amplitude_to_db, db_to_amplitude, ms_to_samples, power_to_db
+from fxstyle.units import HIGHEST_OF_RATE, amplitude_to_db, db_to_amplitude, ms_to_samples, power_to_db
 
 if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement
-
-HIGHEST_OF_RATE = 0.49
-"""Corner frequencies stop here, short of half the rate, where the bilinear transform has its pole."""
 
 STEREO = 2
 

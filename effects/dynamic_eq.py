@@ -56,7 +56,7 @@ from fxstyle.dsp.recurrence import BLOCK, TINY, Floats, own
 from fxstyle.dsp.sections import bring, coefficients, flush_all, run, run_adjoint
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.units import time_constant
+from fxstyle.units import NEPERS_OF_60_DB, time_constant
 
 _CENTRES_HZ = (250.0, 2500.0, 7000.0)
 _BANDS = len(_CENTRES_HZ)
@@ -395,7 +395,7 @@ def tail_s(settings: Mapping[str, float]) -> float:
         for i in range(1, _BANDS + 1)
         if settings[f"band{i}_gain_db"] != 0.0 or settings[f"band{i}_range_db"] != 0.0
     ]
-    return max((math.log(1000.0) * q / (math.pi * hz) for hz, q in moving), default=0.0)
+    return max((NEPERS_OF_60_DB * q / (math.pi * hz) for hz, q in moving), default=0.0)
 
 
 EFFECT = Effect(

@@ -47,7 +47,7 @@ from fxstyle.dsp.recurrence import SosState, sosfilt, sosfilt_block
 from fxstyle.effect import Effect, Samples
 from fxstyle.errors import SettingError
 from fxstyle.param import Param
-from fxstyle.units import power_to_db
+from fxstyle.units import NEPERS_OF_60_DB, power_to_db
 
 if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement, Vector
@@ -261,7 +261,7 @@ def tail_s(settings: Mapping[str, float]) -> float:
         for i in range(1, _peaks_of(settings) + 1)
         if settings[f"peak{i}_db"] != 0.0
     ]
-    tails = [math.log(1000.0) * q / (math.pi * hz) for hz, q in ringing]
+    tails = [NEPERS_OF_60_DB * q / (math.pi * hz) for hz, q in ringing]
     tails += [
         _cut_tail_s(settings[f"{name}_hz"], settings[f"{name}_q"], round(settings[f"{name}_slope"]), low)
         for name, off_hz, low in (("low_cut", _LOWEST_CUT_HZ, True), ("high_cut", _HIGHEST_CUT_HZ, False))
@@ -283,7 +283,7 @@ def _cut_tail_s(hz: float, q: float, slope: int, low: bool) -> float:
     gaps = poles[:, None] - poles
     np.fill_diagonal(gaps, 1.0)
     residues = poles ** (len(poles) if low else 0) / gaps.prod(axis=1)
-    t = np.linspace(0.0, 2.0 * math.log(1000.0) / -poles.real.max(), _TAIL_STEPS)
+    t = np.linspace(0.0, 2.0 * NEPERS_OF_60_DB / -poles.real.max(), _TAIL_STEPS)
     response = np.abs(np.exp(t[:, None] * poles) @ residues)
     return float(t[response > response.max() / 1000.0][-1]) / corner
 

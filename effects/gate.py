@@ -146,9 +146,9 @@ def _depth(level: Floats, depth: Floats, p: Floats, size: int) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gain(
-    e: Floats, gain: Floats, room: Floats, p: Floats, limits: tuple[float, float, float], size: int
+    e: Floats, gain: Floats, level: Floats, p: Floats, limits: tuple[float, float, float], size: int
 ) -> None:
-    """Fill `gain`, a factor, from the level e; room (2, size): scratch."""
+    """Fill `gain`, a factor, from the level e; level: room for it in dB."""
     open_at, shut_at, shut = limits
     not_open = not_shut = False
     for n in range(size):
@@ -159,12 +159,11 @@ def _gain(
         for n in range(size):
             gain[n] = shut if not_open else 1.0
         return
-    level, scratch = room[0], room[1]
-    decibels(e, level, scratch, size)
+    decibels(e, level, size)
     _depth(level, gain, p, size)
     for n in range(size):
         level[n] = -gain[n]
-    amplitudes(level, gain, scratch, size)
+    amplitudes(level, gain, size)
     for n in range(size):
         factor = gain[n] if e[n] > shut_at else shut
         gain[n] = factor if e[n] < open_at else 1.0
@@ -179,7 +178,7 @@ def _run(x: Samples, p: Floats, decay: float, past: Floats, window: Floats, posi
     channels, length = x.shape
     lanes = 1 if p[_LINK] == 1.0 else channels
     limits = _limits(p)
-    made, gain, room = np.zeros((_ROWS, lanes, BLOCK + 2 * PAST)), np.empty(BLOCK), np.empty((2, BLOCK))
+    made, gain, room = np.zeros((_ROWS, lanes, BLOCK + 2 * PAST)), np.empty(BLOCK), np.empty(BLOCK)
     bring_past(past, 0, made, lanes)
     for begin in range(0, length, BLOCK):
         size = min(BLOCK, length - begin)
@@ -241,7 +240,7 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, decay: float, dx: Samples, 
     limits = _limits(p)
     made, carry = np.zeros((_ROWS, 1, length + 2 * PAST)), np.zeros(1)
     power, energy, held_level, level = made[_POWER], made[_ENERGY], made[_HELD], made[_LEVEL]
-    gain, room, g, k = np.empty(BLOCK), np.empty((2, BLOCK)), np.empty((1, length)), np.empty((1, length))
+    gain, room, g, k = np.empty(BLOCK), np.empty(BLOCK), np.empty((1, length)), np.empty((1, length))
     da = np.empty((channels, length))
     for c in range(channels):
         if c == 0 or p[_LINK] != 1.0:
@@ -255,7 +254,7 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, decay: float, dx: Samples, 
                 scaled = gain[n] * toward[n]
                 dsource[n] = scaled
                 dgain[n] = scaled * source[n] * (1.0 / DB_PER_NEPER)
-            decibels(e, gain, room[0], size)
+            decibels(e, gain, size)
             _gain_adjoint(dgain, e, gain, p, limits, dp, size)
         carry[0] = 0.0
         rising, falling = follow_adjoint(g, held_level, level, p[_ATTACK], p[_RELEASE], carry, k, length)

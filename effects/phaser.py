@@ -47,6 +47,7 @@ from fxstyle.dsp.oscillator import SYNC, Floats, oscillate, sweep, swept
 from fxstyle.dsp.recurrence import own
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
+from fxstyle.units import NEPERS_OF_60_DB
 
 Six = tuple[float, float, float, float, float, float]
 
@@ -368,9 +369,8 @@ _STEREO_PHASE_DEG = Param(
 
 _SYNC = tempo.sync("note value of one sweep at tempo_bpm, in the place of rate_hz")
 
-GONE = math.log(1000.0)
 TAIL = 15.0
-"""60 dB in the unit of exponents; what six stages add to the slowest pole: by simulation, at most 14.1."""
+"""What six stages add to the slowest pole's 60 dB, in nepers: by simulation, at most 14.1."""
 
 
 def _tail_s(settings: Mapping[str, float]) -> float:
@@ -381,7 +381,7 @@ def _tail_s(settings: Mapping[str, float]) -> float:
     """
     lowest_hz = max(settings["centre_hz"] / math.exp2(OCTAVES * settings["depth"]), LEAST_HZ)
     root = float(max(abs(settings["feedback"]), TINY_IN_LOOP) ** (-1.0 / STAGES))
-    return (GONE * (root + 1.0) / (root - 1.0) + TAIL) / (2.0 * math.pi * lowest_hz)
+    return (NEPERS_OF_60_DB * (root + 1.0) / (root - 1.0) + TAIL) / (2.0 * math.pi * lowest_hz)
 
 
 EFFECT = Effect(

@@ -49,7 +49,7 @@ from fxstyle.dsp.lagrange import LAGRANGE_TAPS, lagrange_split, lagrange_taps
 from fxstyle.dsp.noise import centres_hz, noise_bands
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.units import db_to_amplitude, ms_to_samples
+from fxstyle.units import NEPERS_OF_60_DB, db_to_amplitude, ms_to_samples
 
 if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement
@@ -261,7 +261,7 @@ def response(
     octaves = torch.tensor([math.log2(f / MID_HZ) for f in centres_hz(rate)], dtype=torch.float64)
     slope = tone_db.double() / math.log2(HIGH_HZ / MID_HZ)
     gain = db_to_amplitude(slope[:, None] * octaves)
-    decay = math.log(1000.0) / (t60_s * rate)
+    decay = NEPERS_OF_60_DB / (t60_s * rate)
     lengths = (t60_s.detach().amax(dim=1) * (END_DB / 60.0 * rate)).ceil().long().numpy()
     delay = ms_to_samples(predelay_ms.double(), rate)
     longest = ms_to_samples(LONGEST_PREDELAY_MS, rate)

@@ -48,7 +48,7 @@ from fxstyle.dsp.recurrence import Floats, SosState, sosfilt, sosfilt_block
 from fxstyle.dsp.waveshaper import CURVES, shape, shape_block
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.units import db_to_amplitude
+from fxstyle.units import NEPERS_OF_60_DB, db_to_amplitude
 
 if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement
@@ -57,9 +57,6 @@ BLOCKER_HZ = 5.0
 """-3 dB of the tube's high-pass: -0.26 dB at 20 Hz, and an offset is gone after a quarter of a second."""
 
 _TUBE = CURVES.index("tube")
-
-_DECAY = 3.0 * math.log(10.0)
-"""Nepers in 60 dB."""
 
 
 @lru_cache(maxsize=64)
@@ -130,7 +127,7 @@ def _latency(rate: float, settings: Mapping[str, float]) -> int:
 
 
 def _tail_s(settings: Mapping[str, float]) -> float:
-    return _DECAY / (2.0 * math.pi * BLOCKER_HZ) if settings["curve"] == _TUBE else 0.0
+    return NEPERS_OF_60_DB / (2.0 * math.pi * BLOCKER_HZ) if settings["curve"] == _TUBE else 0.0
 
 
 _DRIVE_DB = Param(

@@ -49,7 +49,7 @@ from fxstyle.dsp.varispeed import reach, sway, sway_block
 from fxstyle.dsp.waveshaper import CURVES, shape, shape_block
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.units import db_to_amplitude
+from fxstyle.units import NEPERS_OF_60_DB, db_to_amplitude
 
 MOL_DRIVE = 0.6287902522396438
 """d for which tanh(d sin wt) has a third harmonic of 3 % of its fundamental."""
@@ -61,9 +61,6 @@ BUMP_Q = 1.5
 """Of the head bump: it covers about an octave."""
 
 _TANH = CURVES.index("tanh")
-
-_DECAY = 3.0 * math.log(10.0)
-"""Nepers in 60 dB."""
 
 _DRIVE_DB = Param(
     "drive_db", "dB", -36.0, 24.0, default=0.0,
@@ -238,7 +235,7 @@ def render(
 def _tail_s(settings: Mapping[str, float]) -> float:
     """The bump rings longest: its poles have Q 10^(bump_db/40) times as high."""
     q = BUMP_Q * math.pow(10.0, settings["bump_db"] / 40.0)
-    return _DECAY * q / (math.pi * settings["bump_hz"])
+    return NEPERS_OF_60_DB * q / (math.pi * settings["bump_hz"])
 
 
 EFFECT = Effect(

@@ -116,7 +116,7 @@ def _run(x: Samples, p: Floats, past: Floats, window: Floats, position: int, y: 
     channels, length = x.shape
     lanes = 1 if p[_LINK] == 1.0 else channels
     made, a = np.zeros((_ROWS, lanes, BLOCK + 2 * PAST)), np.empty(BLOCK)
-    gain_db, scratch = np.empty(BLOCK), np.empty(BLOCK)
+    gain_db = np.empty(BLOCK)
     bring_past(past, 0, made, lanes)
     for begin in range(0, length, BLOCK):
         size = min(BLOCK, length - begin)
@@ -125,7 +125,7 @@ def _run(x: Samples, p: Floats, past: Floats, window: Floats, position: int, y: 
             if c < lanes:
                 f, q, r = made[_FAST, c, PAST:], made[_SLOW, c, PAST:], made[_LONG, c, PAST:]
                 _gain_db(f, q, r, p, gain_db, size)
-                amplitudes(gain_db, a, scratch, size)
+                amplitudes(gain_db, a, size)
             source, out = x[c, begin:], y[c, begin:]
             for n in range(size):
                 out[n] = a[n] * source[n]
@@ -173,7 +173,7 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, length: int, dx: Samples, d
     made, a, k = np.zeros((_ROWS, 1, size + 2 * PAST)), np.empty(size), np.empty((1, size))
     f, q, r = made[_FAST, 0, PAST:], made[_SLOW, 0, PAST:], made[_LONG, 0, PAST:]
     df, dq, dr, carry = np.empty((1, size)), np.empty((1, size)), np.empty((1, size)), np.zeros(1)
-    gain_db, gain, scratch = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    gain_db, gain = np.empty(BLOCK), np.empty(BLOCK)
     da = np.empty((channels, size))
     for c in range(channels):
         if c == 0 or p[_LINK] != 1.0:
@@ -182,7 +182,7 @@ def _run_adjoint(dy: Samples, x: Samples, p: Floats, length: int, dx: Samples, d
             part = min(BLOCK, size - begin)
             fast, slow, long = f[begin:], q[begin:], r[begin:]
             _gain_db(fast, slow, long, p, gain_db, part)
-            amplitudes(gain_db, gain, scratch, part)
+            amplitudes(gain_db, gain, part)
             source, toward, out = x[c, begin:], dy[c, begin:], dx[c, begin:]
             for n in range(part):
                 scaled = gain[n] * toward[n]

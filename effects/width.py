@@ -38,15 +38,12 @@ import torch
 from fxstyle.dsp.recurrence import SosState, sosfilt, sosfilt_block
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.units import db_to_amplitude, db_to_power, power_to_db
+from fxstyle.units import HIGHEST_OF_RATE, db_to_amplitude, db_to_power, power_to_db
 
 if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement
 
 STEREO = 2
-
-HIGHEST_OF_RATE = 0.49
-"""Corner frequencies stop here, short of half the rate, where the bilinear transform has its pole."""
 
 _H_AND_G = torch.tensor([[1.0, -2.0, 1.0], [1.0, 2.0, 1.0]], dtype=torch.float64)
 """(1 - 1/z)^2 and (1 + 1/z)^2: zeros at 0 Hz and at half the rate."""

@@ -24,12 +24,12 @@ import numpy.typing as npt
 from numba import njit
 from scipy.signal import butter, iirpeak, lfilter, sosfilt
 
+from fxstyle.units import NEPERS_OF_60_DB
+
 Mono = npt.NDArray[np.float64]
 
 HIGHEST_PARTIAL = 0.42
 """Partials above this fraction of the rate are left out: no aliases."""
-
-_LN_60_DB = math.log(1000.0)
 
 
 def pitch_hz(midi: float) -> float:
@@ -42,7 +42,7 @@ def _times(seconds: float, rate: float) -> Mono:
 
 
 def _decay(t: Mono, t60_s: float) -> Mono:
-    return np.exp(-_LN_60_DB * t / t60_s)
+    return np.exp(-NEPERS_OF_60_DB * t / t60_s)
 
 
 def _held(t: Mono, attack_s: float, held_s: float, release_t60_s: float) -> Mono:

@@ -34,6 +34,12 @@ SILENCE_DB = -120.0
 SILENCE_AMPLITUDE = 1e-6
 """10^(SILENCE_DB/20)."""
 
+NEPERS_OF_60_DB = math.log(1000.0)
+"""What an exponential decay exp(-a t) has lost after t = NEPERS_OF_60_DB / a: 60 dB, by which tails end."""
+
+HIGHEST_OF_RATE = 0.49
+"""Highest design frequency of a filter over the rate: at half of it the bilinear transform has its pole."""
+
 PEDALBOARD_TIME_RATIO = 2.0 * math.pi
 """pedalboard_ms / ms of an attack or release: JUCE's time constants are exp(-2 pi 1000/(rate t_ms))."""
 

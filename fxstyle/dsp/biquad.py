@@ -21,7 +21,7 @@ For N = 2, t = (a + sqrt(a^2 + 4))/2 with a = 1/q^2 - 2. Else t is found by halv
 the root |H| rises), and takes its gradient from one Newton step. The corner is designed at the prewarped
 frequency over, or times, x.
 
-Frequencies near and above half the rate: beyond NYQUIST_SHARE of it a cut stays there (a high cut is then
+Frequencies near and above half the rate: beyond .98 of it a cut stays there (a high cut is then
 nearly the identity: at 0.9 of half the rate 0.01 dB lower as a second-order Butterworth, less if steeper,
 0.2 dB at the gentlest), and a peak or shelf has 0 dB: what it would change cannot be heard.
 """
@@ -35,11 +35,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fxstyle.units import HIGHEST_OF_RATE
+
 Bell = Literal["peak", "low_shelf", "high_shelf"]
 Pass = Literal["high_pass", "low_pass"]
-
-NYQUIST_SHARE = 0.98
-"""Highest design frequency over rate/2: beyond it sin(w0) vanishes and a section loses its meaning."""
 
 SLOPES_DB = ("6", "12", "18", "24", "36", "48")
 """Slopes of cuts in dB per octave, in the order of their numbers."""
@@ -77,7 +76,7 @@ def _section(*coefficients: torch.Tensor) -> torch.Tensor:
 
 def bell(kind: Bell, hz: torch.Tensor, gain_db: torch.Tensor, q: torch.Tensor, rate: float) -> torch.Tensor:
     """Return peaks or shelves (..., 6) from frequencies, gains and qualities (...), all in float64."""
-    top_hz = NYQUIST_SHARE * rate / 2.0
+    top_hz = HIGHEST_OF_RATE * rate
     A = 10.0 ** (torch.where(hz < top_hz, gain_db, torch.zeros_like(gain_db)) / 40.0)
     w0 = 2.0 * math.pi * (hz.clamp_max(top_hz) / rate)
     alpha, cos = torch.sin(w0) / (2.0 * q), torch.cos(w0)
@@ -193,7 +192,7 @@ def cut(kind: Pass, hz: torch.Tensor, q: torch.Tensor, slope: torch.Tensor, rate
     rate: in Hz.
     """
     x = cut_over_corner(q, slope)
-    clamped = hz.clamp_max(NYQUIST_SHARE * rate / 2.0)
+    clamped = hz.clamp_max(HIGHEST_OF_RATE * rate)
     warped = torch.tan(math.pi * clamped / rate) * (x**-1.0 if kind == "high_pass" else x)
     corner = (rate / math.pi * torch.atan(warped))[:, None]
     number = slope.round().long()

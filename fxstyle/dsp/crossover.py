@@ -26,8 +26,9 @@ import math
 import torch
 
 from fxstyle.dsp.recurrence import Floats, SosState, sosfilt, sosfilt_block
-from fxstyle.dsp.sections import BUTTERWORTH, NYQUIST_SHARE
+from fxstyle.dsp.sections import BUTTERWORTH
 from fxstyle.effect import Samples
+from fxstyle.units import HIGHEST_OF_RATE
 
 BANDS = 3
 
@@ -35,9 +36,9 @@ BANDS = 3
 def design(rate: float, low_hz: torch.Tensor, high_hz: torch.Tensor) -> torch.Tensor:
     """Coefficients (batch, band, 4, 6) in float64 from frequencies (batch,), differentiably.
 
-    Frequencies beyond NYQUIST_SHARE of half the rate are taken to be there.
+    Frequencies beyond HIGHEST_OF_RATE are taken to be there.
     """
-    hz = torch.stack((low_hz, high_hz), dim=1).double().clamp_max(NYQUIST_SHARE * rate / 2.0)
+    hz = torch.stack((low_hz, high_hz), dim=1).double().clamp_max(HIGHEST_OF_RATE * rate)
     g = torch.tan(math.pi / rate * hz)
     n = 1.0 / (1.0 + BUTTERWORTH * g + g * g)
     one, off = torch.ones_like(g), torch.zeros_like(g)

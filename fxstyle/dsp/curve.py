@@ -15,13 +15,11 @@ Arrays of all lanes go from function to function whole: to hand over a view cost
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
 from fxstyle.dsp.levels import DB_PER_OCTAVE
-from fxstyle.dsp.octaves import octaves, power
+from fxstyle.dsp.octaves import LN_2, octaves, power
 from fxstyle.dsp.recurrence import Floats
 from fxstyle.effect import Samples
 
@@ -30,8 +28,6 @@ CONSTANTS = 5
 
 _MOST = 100.0
 """Octaves above the beginning of the knee, at most: 600 dB. 2^-126 is the least normal float32."""
-
-_LN_2 = math.log(2.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -103,7 +99,7 @@ def curve_adjoint(
         for n in range(size):
             above = float(v[lane, n])
             ramp = above * inverse if above < knee else (1.0 if above > 0.0 else 0.0)
-            g[c, n] *= slope * ramp * (1.0 / _LN_2) / level[n]
+            g[c, n] *= slope * ramp * (1.0 / LN_2) / level[n]
     return dthreshold, dslope, dknee
 
 

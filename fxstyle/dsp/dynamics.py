@@ -47,6 +47,7 @@ from fxstyle.dsp.detector import link_adjoint, listen, listen_adjoint
 from fxstyle.dsp.follow import PAST, follow, follow_adjoint
 from fxstyle.dsp.kernel import each_row
 from fxstyle.dsp.levels import DB_PER_OCTAVE, rectify, unrectify
+from fxstyle.dsp.octaves import LN_2
 from fxstyle.dsp.recurrence import TINY, Floats, own
 from fxstyle.effect import Samples
 from fxstyle.units import db_to_amplitude, ms_to_samples, time_constant
@@ -60,7 +61,6 @@ _BLOCK = 1024
 """Samples worked on at once: fewer, and the ends of all the short loops cost more than the loops; with more,
 what the backward pass works on leaves the first-level cache."""
 
-_LN_2 = math.log(2.0)
 _KEEP_NOTHING = np.empty((0, 0, 0))
 
 # Columns of the settings as the kernels take them.
@@ -225,7 +225,7 @@ def _output_adjoint(
                 ddry += t
             for n in range(size):
                 out[n] += slope[n] * (wet * gain[n] + dry)
-                of_gain[n] = -_LN_2 * wet * gain[n] * (float(slope[n]) * part[n])
+                of_gain[n] = -LN_2 * wet * gain[n] * (float(slope[n]) * part[n])
             continue
         for n in range(early):
             of_gain[n] = 0.0
@@ -245,7 +245,7 @@ def _output_adjoint(
         for n in range(size):
             dwet += of_gain[n]
         for n in range(size):
-            of_gain[n] *= -_LN_2 * wet
+            of_gain[n] *= -LN_2 * wet
     dp[_WET] += dwet
     dp[_DRY] += ddry
     dp[_AHEAD] += dahead

@@ -14,50 +14,26 @@ import math
 import numpy as np
 from numba import njit
 
+from fxstyle.dsp.octaves import octaves, power
 from fxstyle.dsp.recurrence import TINY, Floats
 from fxstyle.effect import Samples
 
 DB_PER_OCTAVE = 20.0 * math.log10(2.0)
 DB_PER_NEPER = 20.0 / math.log(10.0)
 
-_MANTISSA = np.int64((1 << 52) - 1)
-_EXPONENT_BIAS = np.int64(1023)
-_ROUND = 1.5 * 2.0**52  # adding and subtracting it rounds to the nearest integer
-_SQRT_2 = math.sqrt(2.0)
-_LN_2 = math.log(2.0)
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def decibels(e: Floats, level: Floats, size: int) -> None:
+    """Fill `level` with 20 log10 e, e > 0."""
+    for n in range(size):
+        level[n] = DB_PER_OCTAVE * octaves(e[n])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def decibels(e: Floats, level: Floats, scratch: Floats, size: int) -> None:
-    """Fill `level` with 20 log10 e, e > 0: ln m = 2 artanh((m - 1)/(m + 1)), m in [1/sqrt 2, sqrt 2)."""
-    bits, mantissa = e.view(np.int64), scratch.view(np.int64)
+def amplitudes(level: Floats, amplitude: Floats, size: int) -> None:
+    """Fill `amplitude` with 10^(level/20)."""
     for n in range(size):
-        mantissa[n] = (bits[n] & _MANTISSA) | (_EXPONENT_BIAS << 52)
-        level[n] = (bits[n] >> 52) - _EXPONENT_BIAS
-    for n in range(size):
-        high = scratch[n] > _SQRT_2
-        m = 0.5 * scratch[n] if high else scratch[n]
-        octave = level[n] + 1.0 if high else level[n]
-        s = (m - 1.0) / (m + 1.0)
-        q = s * s
-        series = q * (1 / 3 + q * (1 / 5 + q * (1 / 7 + q * (1 / 9 + q * (1 / 11 + q * (1 / 13))))))
-        level[n] = DB_PER_OCTAVE * octave + 2.0 * DB_PER_NEPER * s * (1.0 + series)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def amplitudes(level: Floats, amplitude: Floats, scratch: Floats, size: int) -> None:
-    """Fill `amplitude` with 10^(level/20): 2^octave exp(t), |t| <= ln(2)/2, Taylor's series to t^10."""
-    power = scratch.view(np.int64)
-    for n in range(size):
-        z = level[n] * (1.0 / DB_PER_OCTAVE)
-        octave = (z + _ROUND) - _ROUND
-        power[n] = (np.int64(octave) + _EXPONENT_BIAS) << 52
-        t = (z - octave) * _LN_2
-        series = 1 / 5040 + t * (1 / 40320 + t * (1 / 362880 + t * (1 / 3628800)))
-        series = 1 / 6 + t * (1 / 24 + t * (1 / 120 + t * (1 / 720 + t * series)))
-        amplitude[n] = 1.0 + t * (1.0 + t * (0.5 + t * series))
-    for n in range(size):
-        amplitude[n] *= scratch[n]
+        amplitude[n] = power(level[n] * (1.0 / DB_PER_OCTAVE))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

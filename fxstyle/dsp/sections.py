@@ -31,9 +31,7 @@ from numba import njit
 
 from fxstyle.dsp.recurrence import TINY, Floats
 from fxstyle.effect import Samples
-
-NYQUIST_SHARE = 0.98
-"""Highest design frequency over rate/2: beyond it tan(pi f/rate) has no meaning left."""
+from fxstyle.units import HIGHEST_OF_RATE
 
 BUTTERWORTH = math.sqrt(2.0)
 """k = 1/Q of a Butterworth section."""
@@ -42,9 +40,9 @@ BUTTERWORTH = math.sqrt(2.0)
 def coefficients(hz: torch.Tensor, q: torch.Tensor | float, rate: float) -> torch.Tensor:
     """Return c1, c2, c3 (..., 3) in float64 of sections at `hz` (...), differentiably.
 
-    Frequencies beyond NYQUIST_SHARE of half the rate are taken to be there.
+    Frequencies beyond HIGHEST_OF_RATE are taken to be there.
     """
-    g = torch.tan(math.pi / rate * hz.double().clamp_max(NYQUIST_SHARE * rate / 2.0))
+    g = torch.tan(math.pi / rate * hz.double().clamp_max(HIGHEST_OF_RATE * rate))
     twice = 2.0 / (1.0 + g * (1.0 / q + g))
     return torch.stack((twice - 1.0, twice * g, twice * g * g), dim=-1)
 

@@ -13,8 +13,8 @@ import torch
 from scipy.signal import butter, sosfilt
 
 from fxstyle.dsp.crossover import BANDS, design, split, split_block
-from fxstyle.dsp.sections import NYQUIST_SHARE
 from fxstyle.effect import Samples
+from fxstyle.units import HIGHEST_OF_RATE
 
 RATE = 44100.0
 PAIRS = ((200.0, 3000.0), (30.0, 90.0), (1900.0, 20000.0), (700.0, 700.0), (2000.0, 500.0))
@@ -142,7 +142,7 @@ def test_the_middle_fades_as_the_frequencies_pass_each_other() -> None:
 
 def test_frequencies_beyond_half_the_rate_are_clamped() -> None:
     x = np.random.default_rng(3).standard_normal((1, 4000))
-    top = NYQUIST_SHARE * 4000.0
+    top = HIGHEST_OF_RATE * 8000.0
     np.testing.assert_array_equal(bands_of(x, 900.0, 20000.0, 8000.0), bands_of(x, 900.0, top, 8000.0))
 
 

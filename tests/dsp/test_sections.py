@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy.signal import bilinear, lfilter
 
-from fxstyle.dsp.sections import NYQUIST_SHARE, coefficients, run, run_adjoint
+from fxstyle.dsp.sections import coefficients, run, run_adjoint
 from fxstyle.effect import Samples
+from fxstyle.units import HIGHEST_OF_RATE
 
 RATE = 44100.0
 
@@ -45,7 +46,7 @@ def test_a_constant_passes_exactly_however_low_the_frequency() -> None:
 
 
 def test_frequencies_beyond_half_the_rate_are_clamped() -> None:
-    top = NYQUIST_SHARE * 4000.0
+    top = HIGHEST_OF_RATE * 8000.0
     both = coefficients(torch.tensor([top, 20000.0]).double(), 1.0, 8000.0)
     assert torch.equal(both[0], both[1])
     assert both.isfinite().all()
