@@ -39,6 +39,8 @@ lint: $(VENV)/dev
 bench: $(VENV)/dev
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/render.py
+	$(BIN)/python bench/effects.py
+	$(BIN)/python bench/gradients.py
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/match.py
 

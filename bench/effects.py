@@ -8,6 +8,8 @@ x real time     seconds of audio rendered per second
 silence         time for the same length of which all but the first ten seconds is silence, over that of
                 music throughout; 1 or less: nothing crawls through denormal numbers
 2 threads       files per second with two threads on two files, over one thread
+possible        the same of a loop that shares nothing and touches no memory, in the same turns: what the
+                machine gave to two threads at the time
 forward, backward   ms of one fitting pass over 8 x 2 x 131,072, two threads as a fit has
 MiB per row     what a row of that batch holds between forward and backward beyond its input and output
 null dB         forward against render, the worst of three random settings, in dB of full scale
@@ -34,6 +36,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import torch
+from numba import njit
 
 from fxstyle import effects
 from fxstyle.chain import Chain, Slot
@@ -44,6 +47,8 @@ from fxstyle.render import render
 RATE = 44100
 ROWS, FRAMES = 8, 131_072
 MUSIC_S = 10.0
+SPINS = 20_000_000  # about as long as a chain takes
+SIX = "eq,compressor,saturation,delay,reverb,limiter"
 OUT = Path(__file__).parent / "out"
 
 Stereo = npt.NDArray[np.float32]
@@ -69,6 +74,7 @@ class Cost:
     times_real_time: float
     silence: float
     two_threads: float
+    possible: float
     forward_ms: float
     backward_ms: float
     row_mib: float
@@ -88,20 +94,41 @@ def turns(repeats: int, *programs: Callable[[], Any]) -> list[float]:
     return [statistics.median(taken) for taken in times]
 
 
-def rendering(effect: Effect, x: Stereo, repeats: int) -> tuple[float, float, float]:
-    """Return x real time, silence over music, and what a second thread brings."""
-    chain = Chain((Slot(effect),))
-    quiet = x.copy()
-    quiet[:, round(MUSIC_S * RATE) :] = 0.0
+@njit(nogil=True)
+def _spin(count: int) -> float:
+    """Wait for `count` products and sums, each for the last."""
+    value = 0.0
+    for i in range(count):
+        value = 0.999 * value + i
+    return value
+
+
+def twice(work: Callable[[], Any]) -> Callable[[], None]:
+    """Return what does `work` on two threads at once."""
 
     def both() -> None:
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda _: render(chain, x, RATE), range(2)))
+            for done in [pool.submit(work) for _ in range(2)]:
+                done.result()
 
-    music, silence, pair = turns(
-        repeats, lambda: render(chain, x, RATE), lambda: render(chain, quiet, RATE), both
+    return both
+
+
+def rendering(chain: Chain, x: Stereo, repeats: int) -> tuple[float, float, float, float]:
+    """Return x real time, silence over music, what a second thread brings, and what it could."""
+    quiet = x.copy()
+    quiet[:, round(MUSIC_S * RATE) :] = 0.0
+
+    def one() -> None:
+        render(chain, x, RATE)
+
+    def spin() -> None:
+        _spin(SPINS)
+
+    music, silence, pair, alone, together = turns(
+        repeats, one, lambda: render(chain, quiet, RATE), twice(one), spin, twice(spin)
     )
-    return x.shape[1] / RATE / music, silence / music, 2.0 * music / pair
+    return x.shape[1] / RATE / music, silence / music, 2.0 * music / pair, 2.0 * alone / together
 
 
 def gradients(effect: Effect, x: Stereo, repeats: int) -> tuple[float, float, float]:
@@ -182,12 +209,12 @@ def cost(effect: Effect, x: Stereo, repeats: int) -> Cost:
     """Measure one effect."""
     numba.set_num_threads(1)
     torch.set_num_threads(1)
-    speed, silence, threads = rendering(effect, x, repeats)
+    speed, silence, threads, possible = rendering(Chain((Slot(effect),)), x, repeats)
     numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
     torch.set_num_threads(2)
     forward, backward, held = gradients(effect, x, repeats)
     return Cost(
-        effect.name, speed, silence, threads, forward, backward, held, null_db(effect, x),
+        effect.name, speed, silence, threads, possible, forward, backward, held, null_db(effect, x),
         first_call(effect.name),
     )  # fmt: skip
 
@@ -202,20 +229,35 @@ def main() -> None:
     x = perform(max(options.seconds, 15.0), RATE, song=1, seed=0)
     names = options.only.split(",") if options.only else effects.names()
     print(f"{x.shape[1] / RATE:g} s stereo float32 at {RATE} Hz, medians of {options.repeats} turns")
-    heads = ("x real time", "silence", "2 threads", "forward ms", "backward ms", "MiB/row", "null dB")
+    heads = (
+        "x real time",
+        "silence",
+        "2 threads",
+        "possible",
+        "forward ms",
+        "backward ms",
+        "MiB/row",
+        "null dB",
+    )
     print(f"{'effect':<12}" + "".join(f"{head:>13}" for head in heads) + f"{'first call s':>14}")
     results = []
     for name in names:
         c = cost(effects.get(name), x, options.repeats)
         results.append(c)
         print(
-            f"{c.effect:<12}{c.times_real_time:>13.0f}{c.silence:>13.2f}{c.two_threads:>13.2f}"
+            f"{c.effect:<12}{c.times_real_time:>13.0f}{c.silence:>13.2f}{c.two_threads:>13.2f}{c.possible:>13.2f}"
             f"{c.forward_ms:>13.1f}{c.backward_ms:>13.1f}{c.row_mib:>13.2f}{c.null_db:>13.0f}"
             f"{c.first_call_s:>14.1f}",
             flush=True,
         )
     content: dict[str, Any] = {"effects": [asdict(c) for c in results]}
     if not options.only:
+        numba.set_num_threads(1)
+        torch.set_num_threads(1)
+        for chain in (effects.DEFAULT_CHAIN, SIX):
+            speed, _, threads, possible = rendering(Chain.parse(chain), x, options.repeats)
+            print(f"{chain}: {speed:.0f} x real time, two threads {threads:.2f} of {possible:.2f}")
+            content[chain] = {"times_real_time": speed, "two_threads": threads, "possible": possible}
         cold = first_call(effects.DEFAULT_CHAIN)
         warmed, warm_call = after_warm()
         print(f"default chain, first call: {cold:.1f} s with nothing compiled;")

@@ -25,7 +25,7 @@ import torch
 
 from fxstyle import effects
 from fxstyle.chain import Chain
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 from fxstyle.effects import DEFAULT_CHAIN
 
 RATE = 44_100.0
@@ -110,7 +110,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("no CUDA device")
         return
-    lanes = "lanes" if threads.usable(torch.device("cuda")) else "no lanes: numba has no compiler for it"
+    lanes = "lanes" if lane_functions.usable(torch.device("cuda")) else "no lanes: numba cannot compile"
     print(f"{torch.cuda.get_device_name()}, {lanes}; {torch.get_num_threads()} CPU threads")
     names = [name for name in options.only.split(",") if name] or list(effects.names())
     jobs = [(name, Chain.parse(name), EFFECT_ROWS) for name in names]

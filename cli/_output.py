@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 120
 """Columns of a table that goes into a file or a pipe, where nobody has said how wide it may be."""
+
+TEXT_WIDTH = 100
+"""Columns beyond which sentences are no longer read with ease."""
 
 Advance = Callable[[str, float], None]
 """Called with the name of the stage and the share done, 0..1."""
@@ -33,6 +38,27 @@ def emit_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
 def emit(text: str = "") -> None:
     """Print one line of a result on stdout."""
     print(printable(text))
+
+
+def emit_paragraph(text: str) -> None:
+    """Print a sentence or more of a result on stdout, indented, in lines that fit the terminal."""
+    columns = get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
+    lines = wrap(
+        printable(text),
+        min(columns, TEXT_WIDTH),
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    print("\n".join(lines))
+
+
+def emit_limits(limits: Iterable[object]) -> None:
+    """Print which settings of a fitted chain ended at a limit, if any did."""
+    named = ", ".join(str(limit) for limit in limits)
+    if named:
+        emit(f"At their limit: {named}.")
 
 
 def remark(text: str) -> None:
@@ -68,10 +94,14 @@ def _console() -> Console:
 
 
 def emit_chain(chain: Chain) -> None:
-    """Print the settings that differ from their default; the others do what they do in a new chain."""
+    """Print the settings that differ from their default; the others do what they do in a new chain.
+
+    What does not count at these settings is marked.
+    """
     rows = []
     for slot in chain:
         state = "bypassed" if slot.bypass else f"amount {slot.amount:.2f}"
+        idle = slot.effect.idle(slot.settings)
         changed = [p for p in slot.effect.params if slot.settings[p.name] != p.default]
         for index, param in enumerate(changed):
             value = slot.settings[param.name]
@@ -79,7 +109,7 @@ def emit_chain(chain: Chain) -> None:
                 (
                     slot.name if index == 0 else "",
                     state if index == 0 else "",
-                    param.name,
+                    f"{param.name} (does not count)" if param.name in idle else param.name,
                     param.format(value),
                     param.format(param.default),
                 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fxstyle.audio import Audio
+    from fxstyle.chain import Chain
 
 _SNIFFED_BYTES = 64
 
@@ -36,3 +37,13 @@ def notes_of(*recordings: Audio) -> list[str]:
     """Return the reader's notes on some recordings, each once."""
     found = [note for audio in recordings if audio.source is not None for note in audio.source.notes]
     return list(dict.fromkeys(found))
+
+
+def notes_of_chain(chain: Chain) -> list[str]:
+    """Return what to know of a chain in which a dry sound meets its own inversion."""
+    return [
+        f"{slot.name}: with invert on, an amount of {slot.amount:g} mixes the sound with its own inversion,"
+        " and they cancel; set the amount to 1 and turn gain_db down instead"
+        for slot in chain
+        if slot.active and slot.amount < 1.0 and slot.effect.name == "gain" and slot.settings["invert"]
+    ]

@@ -21,7 +21,7 @@ from fxstyle.cli._checks import (
 )
 from fxstyle.cli._options import Flag, OutputOrFolder
 from fxstyle.cli._output import emit, emit_json, remark
-from fxstyle.cli._reading import is_preset
+from fxstyle.cli._reading import is_preset, notes_of_chain
 from fxstyle.cli._render import as_json, in_words, render_shown
 from fxstyle.errors import FxstyleError, SettingError
 from fxstyle.files import make_folder, remove_empty
@@ -80,6 +80,7 @@ def apply(
     chain = Preset.load(preset).chain()
     if amount < 1.0:
         chain = chain.scaled(amount)
+    chain_notes = notes_of_chain(chain)
     new_folders = make_folder(folder) if folder is not None else ()
     files: list[dict[str, Any]] = []
     try:
@@ -98,11 +99,22 @@ def apply(
                 emit(in_words(report))
                 for note in report.notes:
                     emit(f"  Note: {note}")
+        if not json:
+            for note in chain_notes:
+                emit(f"Note: {note}")
     finally:
         remove_empty(new_folders)
     failed = sum(not entry["ok"] for entry in files)
     if json:
-        emit_json({"command": "apply", "preset": str(preset), "files": files, "failed": failed})
+        emit_json(
+            {
+                "command": "apply",
+                "preset": str(preset),
+                "files": files,
+                "failed": failed,
+                "notes": chain_notes,
+            }
+        )
     elif failed:
         remark(f"{failed} of {len(files)} files failed.")
     if failed:

@@ -49,6 +49,8 @@ def compare(a: Path, b: Path, /, *, truth: Flag = False, json: Flag = False) -> 
         first, second = read(a), read(b)
     notes = notes_of(first, second)
     pair = summarise(first, str(a)), summarise(second, str(b))
+    silent = [name for name, summary in zip((a, b), pair, strict=True) if summary.silent]
+    notes += [f"{name.name} is silent: there is no spectrum to compare" for name in silent]
     distance = _judge_distance(first, second)
     ld = _truth_distance(first, second, (a, b), notes) if truth else None
     if json:
@@ -70,14 +72,17 @@ def compare(a: Path, b: Path, /, *, truth: Flag = False, json: Flag = False) -> 
     rows = []
     for attribute, name, unit, meaning in ROWS:
         values = [getattr(s, attribute) for s in pair]
-        shown = [shown_number(v, unit) for v in values]
+        shown = ["none" if s.silent else shown_number(v, unit) for s, v in zip(pair, values, strict=True)]
         apart = "" if "none" in shown else f"{values[0] - values[1]:+.2f}"
         rows.append((name, *shown, apart, unit, meaning))
     emit_table(("", f">{a.name}", f">{b.name}", ">difference", "unit", ""), rows)
-    emit_table(
-        ("octave", ">difference (dB)", ""), _octave_rows(*pair), title="Spectrum, A minus B at equal loudness"
-    )
-    emit(f"Distance of sound (judge): {distance:.2f} (1: two passages of one recording)")
+    if not silent:
+        emit_table(
+            ("octave", ">difference (dB)", ""),
+            _octave_rows(*pair),
+            title="Spectrum, A minus B at equal loudness",
+        )
+        emit(f"Distance of sound (judge): {distance:.2f} (1: two passages of one recording)")
     if ld is not None:
         emit(f"Distance from the truth (Ld): {ld:.3f}")
     for note in notes:
@@ -119,7 +124,8 @@ def _octave_rows(a: Summary, b: Summary) -> list[tuple[str, str, str]]:
         mean_db = float(difference[band].mean())
         low, high = a.bands_hz[band][0], a.bands_hz[band][-1]
         bar = ("+" if mean_db > 0 else "-") * min(round(abs(mean_db)), 30)
-        rows.append((f"{low:.0f}-{high:.0f} Hz", f"{mean_db:+.1f}", bar))
+        span = f"{low:.0f}" if low == high else f"{low:.0f}-{high:.0f}"  # the last band is alone
+        rows.append((f"{span} Hz", f"{mean_db:+.1f}", bar))
     return rows
 
 

@@ -7,12 +7,13 @@ applied to the input itself it gives the truth that the output can be held again
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxstyle.cli._checks import check_outputs, check_seed
 from fxstyle.cli._options import Flag, Output, Quality
-from fxstyle.cli._output import emit, emit_json, emit_table, progress
+from fxstyle.cli._output import emit, emit_json, emit_limits, emit_table, progress
 from fxstyle.files import make_folder, write_text
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def demo(
                 "files": {name: str(path) for name, path in paths.items()},
                 "treatment": TREATMENT,
                 "recovered": {k: v for k, v in found.chain.settings().items() if k in TREATMENT},
+                "at_limit": [asdict(limit) for limit in found.at_limit],
                 "distance": {"before": found.verdict.before, "after": found.verdict.after},
                 "ld_to_truth": {"input": before, "output": after},
                 "seconds": found.seconds,
@@ -121,6 +123,7 @@ def demo(
         return 0
     _reveal(found, treatment)
     emit(found.verdict.message)
+    emit_limits(found.at_limit)
     emit(f"Ld to the truth, which is the input through the hidden settings: {before:.2f} -> {after:.2f}")
     emit(f"Fitted in {found.seconds:.1f} s. Listen and look:")
     for path in paths.values():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from fxstyle.cli._options import Flag, Texts
-from fxstyle.cli._output import emit, emit_json, emit_table, remark
+from fxstyle.cli._output import emit, emit_json, emit_paragraph, emit_table, remark
 from fxstyle.errors import SettingError
 
 if TYPE_CHECKING:
@@ -43,8 +43,10 @@ def effects(
     from fxstyle.effects import all_effects, get
 
     if name is None:
-        if plot is not None or set:
-            raise SettingError("--plot and --set are about one effect: name it, as in fxstyle effects eq")
+        if plot is not None or set or force:
+            raise SettingError(
+                "--plot, --set and --force are about one effect: name it, as in fxstyle effects eq"
+            )
         if json:
             emit_json({"command": "effects", "effects": [_as_json(effect) for effect in all_effects()]})
         for effect in () if json else all_effects():
@@ -52,8 +54,8 @@ def effects(
         return 0
     effect = get(name)
     settings = {**effect.defaults(), **_given(effect, set)}
-    if set and plot is None:
-        raise SettingError("--set is for the plot: add --plot FILE.svg")
+    if plot is None and (set or force):
+        raise SettingError(f"{'--set' if set else '--force'} is for the plot: add --plot FILE.svg")
     if plot is not None:
         _draw(effect, settings, plot, force)
     if json:
@@ -67,7 +69,7 @@ def effects(
     _emit_settings(effect)
     emit("The same elsewhere:" if effect.hosts else "No other program is known to compute the same.")
     for host, terms in effect.hosts.items():
-        emit(f"  {host}: {terms}")
+        emit_paragraph(f"{host}: {terms}")
     return 0
 
 
@@ -113,7 +115,7 @@ def _emit_settings(effect: Effect) -> None:
             "" if param.choices else f"{param.high:g}",
             param.format(param.default) if param.choices else f"{param.default:g}",
             "choice" if param.choices else param.scale,
-            f"{param.help}: {', '.join(param.choices)}" if param.choices else param.help,
+            f"{param.help} ({', '.join(param.choices)})" if param.choices else param.help,
         )
         for param in effect.params
     ]

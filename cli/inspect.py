@@ -67,6 +67,7 @@ def _preset(file: Path, json: bool) -> int:
 def _recording(file: Path, json: bool) -> int:
     from fxstyle.audio import probe, read
     from fxstyle.report.summary import ROWS, shown_number, summarise
+    from fxstyle.units import SILENCE_DB
 
     info = probe(file)
     with warnings_as_notes():
@@ -85,6 +86,7 @@ def _recording(file: Path, json: bool) -> int:
             "subtype": info.subtype,
             "tags": dict(info.tags),
             "notes": notes,
+            "silent": summary.silent,
             "measured": {attribute: float(getattr(summary, attribute)) for attribute, *_ in ROWS},
             "spectrum": {
                 "bands_hz": summary.bands_hz.tolist(),
@@ -103,6 +105,9 @@ def _recording(file: Path, json: bool) -> int:
         emit(f"  {name}: {text}")
     for note in notes:
         emit(f"Note: {note}")
+    if summary.silent:
+        emit(f"Silent: no sample is above {SILENCE_DB:g} dBFS, so there is nothing to measure.")
+        return 0
     rows = [
         (name, shown_number(getattr(summary, attribute), unit), unit, meaning)
         for attribute, name, unit, meaning in ROWS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from fxstyle.cli._checks import (
@@ -15,9 +16,10 @@ from fxstyle.cli._checks import (
     parse_tail,
 )
 from fxstyle.cli._options import Flag, OutputOrNone, Quality, Texts
-from fxstyle.cli._output import emit, emit_chain, emit_json, progress, remark
-from fxstyle.cli._reading import notes_of, warnings_as_notes
+from fxstyle.cli._output import emit, emit_chain, emit_json, emit_limits, progress, remark
+from fxstyle.cli._reading import is_preset, notes_of, notes_of_chain, warnings_as_notes
 from fxstyle.cli._render import as_json, in_words, render_shown
+from fxstyle.errors import AudioError, SettingError
 
 if TYPE_CHECKING:
     from fxstyle.fit.match import Match, Progress
@@ -74,7 +76,7 @@ def match(
     seed
         Repeats a run.
     tail
-        Seconds to go on after the end of the input, or "auto" until the effects have died away.
+        With -o: seconds to go on after the end of the input, or "auto" until the effects have died away.
     force
         Overwrite existing files.
     json
@@ -83,8 +85,13 @@ def match(
     tail_s = parse_tail(tail)
     check_amount(amount)
     check_seed(seed)
-    check_inputs([input, *reference])
     outputs = [path for path in (output, preset, report) if path is not None]
+    if output is None and tail_s != 0.0:
+        raise SettingError(f"--tail {tail} is for the recording: add -o FILE, as in -o out.wav")
+    if force and not outputs:
+        raise SettingError("--force is for what is written: add -o, --preset or --report, each with a FILE")
+    check_inputs([input, *reference])
+    _check_recordings([input, *reference], output)
     check_outputs(outputs, [input, *reference], force=force)
     if output is not None:
         check_sound_output(output, input)
@@ -130,6 +137,7 @@ def match(
     notes = [
         *notes_of(found.source, *found.references),
         *found.notes,
+        *notes_of_chain(found.chain),
         *(rendered.notes if rendered is not None else ()),
     ]
     notes = list(dict.fromkeys(notes))
@@ -163,6 +171,18 @@ def match(
     return 0
 
 
+def _check_recordings(paths: list[Path], output: Path | None) -> None:
+    """Refuse presets: nothing is fitted to them, they are applied."""
+    presets = [path for path in paths if path.is_file() and is_preset(path)]
+    if presets:
+        others = [quote(str(path)) for path in paths if path not in presets] or ["INPUT"]
+        words = [quote(str(presets[0])), *others, "-o", "OUTPUT" if output is None else quote(str(output))]
+        raise AudioError(
+            f"{presets[0]} is a preset and no recording; to render through it:"
+            f" fxstyle apply {' '.join(words)}"
+        )
+
+
 def with_file_hashes(preset: Preset, source: Path, references: list[Path]) -> Preset:
     """Return the preset with the hashes of the files that took part, so that they can be told again."""
     from fxstyle.presets.schema import file_sha256
@@ -185,8 +205,7 @@ def _print(found: Match, notes: list[str]) -> None:
     emit_chain(found.chain)
     if found.pruned:
         emit(f"Left out: {', '.join(found.pruned)}.")
-    if found.at_limit:
-        emit(f"At their limit: {', '.join(str(limit) for limit in found.at_limit)}.")
+    emit_limits(found.at_limit)
     for note in notes:
         emit(f"Note: {note}")
     emit(f"Fitted in {found.seconds:.1f} s.")

@@ -6,6 +6,7 @@ import time
 
 from fxstyle.cli._options import Flag
 from fxstyle.cli._output import emit, emit_json, progress
+from fxstyle.errors import SettingError
 
 
 def warm(*names: str, json: Flag = False) -> int:
@@ -22,7 +23,11 @@ def warm(*names: str, json: Flag = False) -> int:
     from fxstyle.effects import names as all_names
     from fxstyle.warm import warm as compile_kernels
 
-    wanted = all_names() if names == ("all",) else names or tuple(DEFAULT_CHAIN.split(","))
+    if "all" in names and set(names) != {"all"}:
+        others = ", ".join(name for name in names if name != "all")
+        raise SettingError(f'"all" is every effect: write it alone, or leave it out and name only {others}')
+    chosen = tuple(dict.fromkeys(names)) or tuple(DEFAULT_CHAIN.split(","))
+    wanted = all_names() if "all" in chosen else chosen
     total = len(wanted) + 1
     finished: list[str] = []
     began = time.perf_counter()
@@ -37,5 +42,6 @@ def warm(*names: str, json: Flag = False) -> int:
     if json:
         emit_json({"command": "warm", "seconds": took, "kernels": seconds})
     else:
-        emit(f"Kernels of {len(seconds) - 1} effects are compiled ({took:.0f} s).")
+        count = len(seconds) - 1  # less measuring
+        emit(f"Kernels of {count} effect{'s' if count > 1 else ''} are compiled ({took:.0f} s).")
     return 0

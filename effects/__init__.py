@@ -16,7 +16,8 @@ from types import MappingProxyType
 from fxstyle.effect import Effect
 from fxstyle.errors import SettingError, remedy
 
-_SIZED = re.compile(r"([a-z_]+)[1-9][0-9]?")
+_SIZED = re.compile(r"([a-z_]+)(?:0|[1-9][0-9]{0,2})")
+"""Sizes that no effect has are read as well: what makes the sizes says which there are."""
 
 DEFAULT_CHAIN = "eq,compressor,saturation,delay,reverb,width,gain"
 """What a match fits unless told otherwise, in the order of a mixing channel."""

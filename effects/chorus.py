@@ -46,7 +46,7 @@ import torch
 from numba import njit
 
 from fxstyle import tempo
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 from fxstyle.dsp.kernel import flush
 from fxstyle.dsp.oscillator import SYNC, Floats, oscillate, sweep, swept
 from fxstyle.dsp.recurrence import own
@@ -254,7 +254,7 @@ def forward(
 ) -> torch.Tensor:
     """Sweep each row of (batch, channel, time) with its own settings; time 0 is its first sample."""
     knobs = (rate_hz, depth_ms, delay_ms, feedback, mix, stereo_phase_deg, sync, tempo_bpm)
-    if threads.away(x):
+    if lane_functions.away(x):
         from fxstyle.device import swept as elsewhere
 
         return elsewhere.chorus(x, _settings(rate, *knobs))
@@ -370,6 +370,7 @@ EFFECT = Effect(
     # Both forms run the same float64 kernel, of which the output alone is rounded to float32.
     tolerance_db=-140.0,
     tail_s=_tail_s,
+    idle=tempo.idle("rate_hz"),
     linear=True,
     time_invariant=False,
     hosts={

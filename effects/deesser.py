@@ -44,7 +44,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 from fxstyle.dsp.detector import link_adjoint
 from fxstyle.dsp.follow import PAST, follow, follow_adjoint
 from fxstyle.dsp.kernel import each_row
@@ -342,7 +342,7 @@ def forward(
 ) -> torch.Tensor:
     """De-ess each row of (batch, channel, time) by its own settings."""
     p = _settings(rate, hz, threshold_db, range_db, attack_ms, release_ms, link)
-    if threads.away(x):
+    if lane_functions.away(x):
         from fxstyle.device import bands
 
         return bands.deess(x, p, KNEE_DB)

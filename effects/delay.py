@@ -155,7 +155,7 @@ _HIGH_CUT_HZ = Param(
 )  # fmt: skip
 
 _PING_PONG = Param(
-    "ping_pong", "", 0.0, 1.0, default=0.0, fitted=False,
+    "ping_pong", "", 0.0, 1.0, default=0.0, fitted=False, stereo=True,
     help="0: each side its own echoes, 1: right and left by turns",
 )  # fmt: skip
 _SYNC = tempo.sync("note value between two echoes at tempo_bpm, in the place of time_ms")
@@ -209,6 +209,7 @@ EFFECT = Effect(
     # Both forms run the same float64 recursion, of which the output alone is rounded to float32.
     tolerance_db=-140.0,
     tail_s=_tail_s,
+    idle=tempo.idle("time_ms"),
     start=start,
     linear=True,
     hosts={

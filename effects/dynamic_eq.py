@@ -46,7 +46,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 from fxstyle.dsp.detector import link_adjoint
 from fxstyle.dsp.follow import PAST, follow, follow_adjoint
 from fxstyle.dsp.kernel import each_row
@@ -336,7 +336,7 @@ def forward(
     """Equalise each row of (batch, channel, time) by its own settings."""
     given = locals()  # read before anything else is bound: the arguments by name
     settings = _settings(rate, given)
-    if threads.away(x):
+    if lane_functions.away(x):
         from fxstyle.device import bands
 
         return bands.equalise(x, settings)

@@ -26,7 +26,8 @@ again. A slope of 6 has no Q. A low cut at 5 Hz and a high cut at 40 kHz are as 
 Limits. Towards half the rate the curves lean (bilinear transform): a peak at 15 kHz of 44.1 is narrower
 above its centre than below, as in most equalisers without oversampling. Beyond .98 of half the rate a
 peak or shelf does nothing and a cut stays there. The phase is what these filters have: minimum, not
-linear.
+linear. An amount below 1 mixes in the dry sound, which steep cuts turn in phase, so that some frequencies
+near them cancel: turn the knobs down instead.
 """
 
 from __future__ import annotations
@@ -364,15 +365,23 @@ def _build(name: str, peaks: int) -> Effect:
         tail_s=tail_s,
         start=lambda source, reference: start(source, reference, peaks),
         linear=True,
+        idle=_idle,
         hosts=_HOSTS,
     )
+
+
+def _idle(settings: Mapping[str, float]) -> list[str]:
+    first_order = SLOPES_DB.index("6")
+    return [f"{side}_cut_q" for side in ("low", "high") if settings[f"{side}_cut_slope"] == first_order]
 
 
 @cache
 def make(peaks: int) -> Effect:
     """Return the equaliser eq1 .. eq16 with that many peaks, or raise SettingError."""
     if not 1 <= peaks <= MOST_PEAKS:
-        raise SettingError(f"an equaliser has 1 to {MOST_PEAKS} peaks, not {peaks}")
+        raise SettingError(
+            f"an equaliser has 1 to {MOST_PEAKS} peaks, not {peaks}; choose eq1 to eq{MOST_PEAKS}"
+        )
     return _build(f"eq{peaks}", peaks)
 
 

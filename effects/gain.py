@@ -12,7 +12,8 @@ default of Sonar ("0 dB center, sin/cos taper, constant power") and Logic's "-3 
 stereo channels of these programs it is a balance: nothing of one side moves over to the other. Mono and
 more than two channels have no pan.
 
-Nothing is clipped: what goes above full scale does so as it is.
+Nothing is clipped: what goes above full scale does so as it is. An amount below 1 mixes in the dry sound, so
+with invert on it cancels, at .5 and 0 dB to silence: turn gain_db down instead.
 """
 
 from __future__ import annotations
@@ -66,7 +67,14 @@ def render(
 
 _GAIN_DB = Param("gain_db", "dB", -40.0, 40.0, default=0.0, help="level; up: louder")
 _PAN = Param(
-    "pan", "", -1.0, 1.0, default=0.0, fitted=False, help="-1 left, 0 as it is, 1 right; stereo only"
+    "pan",
+    "",
+    -1.0,
+    1.0,
+    default=0.0,
+    fitted=False,
+    stereo=True,
+    help="-1 left, 0 as it is, 1 right; stereo only",
 )
 _INVERT = Param.choice(
     "invert", ("off", "on"), "off", "turns the polarity over, against a sound that cancels"

@@ -37,7 +37,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 from fxstyle.dsp.detector import link_adjoint
 from fxstyle.dsp.follow import PAST, bring_past, follow, follow_adjoint
 from fxstyle.dsp.hold import held, rest_of_hold
@@ -301,7 +301,7 @@ def forward(
     hold = ms_to_samples(hold_ms.double(), rate)
     columns = (threshold_db, ratio.double() - 1.0, range_db, knee_db, link, attack, release, hold)
     settings = torch.stack([column.double() for column in columns], dim=1)
-    if threads.away(x):
+    if lane_functions.away(x):
         from fxstyle.device import envelopes
 
         return envelopes.gate(x, settings, time_constant(DETECTOR_MS, rate))

@@ -41,7 +41,7 @@ import numpy.typing as npt
 import torch
 from numba import njit
 
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 from fxstyle.dsp.kernel import each_row
 from fxstyle.dsp.lookahead import Memory, gain, gain_adjoint, rest
 from fxstyle.dsp.recurrence import Floats, own
@@ -275,7 +275,7 @@ def forward(
         + 0.0 * lookahead_ms.double(),
     )
     reaches = [reach for _, reach in geometry]
-    if threads.away(x):
+    if lane_functions.away(x):
         from fxstyle.device import limiter as elsewhere
 
         return elsewhere.limit(x, torch.stack(columns, dim=1), reaches)

@@ -23,6 +23,9 @@ nothing changes but the phase, by 360 degrees across each crossover. The compres
 `compressor` with the law "level" (Giannoulis, Massberg & Reiss, JAES 60(6), 2012); a threshold is a peak
 level in its band, in dB of full scale.
 
+An amount below 1 mixes in the dry sound after that all-pass, AP_1 AP_2 x, so that nothing cancels: with all
+ratios at 1 every amount but 0 is the all-pass.
+
 The crossovers may stand in either order: as high_hz moves below low_hz the middle band fades away, and
 the other two meet at low_hz. Beyond .98 of half the rate they stay there.
 """
@@ -37,19 +40,17 @@ from typing import Any, NamedTuple
 import torch
 
 from fxstyle.dsp import crossover, dynamics
-from fxstyle.dsp.recurrence import Floats, SosState
+from fxstyle.dsp.recurrence import Floats, SosState, sosfilt, sosfilt_block
 from fxstyle.dsp.sections import BUTTERWORTH
-from fxstyle.effect import Effect, Samples
+from fxstyle.effect import Dry, Effect, Samples
 from fxstyle.param import Param
+from fxstyle.units import NEPERS_OF_60_DB_DOUBLE
 
 _BANDS = ("low", "mid", "high")
 _OF_A_BAND = ("threshold_db", "ratio", "attack_ms", "release_ms", "makeup_db")
 _SHARED = ("knee_db", "link")
 _TIMES = {"low": (30.0, 200.0), "mid": (15.0, 120.0), "high": (5.0, 80.0)}
 """Attack and release in ms: a few periods of what the band holds."""
-
-_DOUBLE_POLE_60_DB = 9.23
-"""Time constants in which (1 + t) exp(-t), the decay of a double pole, falls by 60 dB."""
 
 
 def _band(band: str) -> tuple[Param, ...]:
@@ -190,10 +191,30 @@ def render(
     return low[0] + mid[0] + high[0], MultibandState(split, (low[1], mid[1], high[1]))
 
 
+def dry_forward(
+    x: torch.Tensor, rate: float, *, low_hz: torch.Tensor, high_hz: torch.Tensor, **_: torch.Tensor
+) -> torch.Tensor:
+    """Turn the phase of each row of (batch, channel, time) as its split does."""
+    return sosfilt(x, crossover.design_sum(rate, low_hz, high_hz))
+
+
+@lru_cache(maxsize=64)
+def _design_sum_once(rate: float, low_hz: float, high_hz: float) -> Floats:
+    hz = torch.tensor([[low_hz], [high_hz]], dtype=torch.float64)
+    return crossover.design_sum(rate, hz[0], hz[1])[0].numpy()
+
+
+def dry_render(
+    x: Samples, rate: float, state: SosState | None, *, low_hz: float, high_hz: float, **_: float
+) -> tuple[Samples, SosState]:
+    """Turn the phase of a block (channel, time) as the split does."""
+    return sosfilt_block(x, _design_sum_once(rate, low_hz, high_hz), state)
+
+
 def tail_s(settings: Mapping[str, float]) -> float:
     """Seconds in which the double pole of the lower crossover, w0/sqrt(2) from the axis, falls by 60 dB."""
     hz = min(settings["low_hz"], settings["high_hz"])
-    return _DOUBLE_POLE_60_DB * BUTTERWORTH / (2.0 * math.pi * hz)
+    return NEPERS_OF_60_DB_DOUBLE * BUTTERWORTH / (2.0 * math.pi * hz)
 
 
 EFFECT = Effect(
@@ -205,6 +226,7 @@ EFFECT = Effect(
     # Both forms run the same kernels in float64.
     tolerance_db=-120.0,
     tail_s=tail_s,
+    dry=Dry(dry_forward, dry_render),
     hosts={
         "ffmpeg acrossover": "split=low_hz high_hz, order=4th, precision=double: its bands are these, null"
         " -250 dB; a compressor is still to be put on each",

@@ -41,13 +41,13 @@ import torch
 from numba import njit
 
 from fxstyle import tempo
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 from fxstyle.dsp.kernel import TINY_IN_LOOP, flush
 from fxstyle.dsp.oscillator import SYNC, Floats, oscillate, sweep, swept
 from fxstyle.dsp.recurrence import own
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.units import NEPERS_OF_60_DB
+from fxstyle.units import HIGHEST_OF_RATE, NEPERS_OF_60_DB
 
 Six = tuple[float, float, float, float, float, float]
 
@@ -55,8 +55,6 @@ STAGES = 6
 
 LEAST_HZ = 20.0
 MOST_HZ = 20_000.0
-MOST_OF_RATE = 0.49
-
 OCTAVES = math.log2(MOST_HZ / LEAST_HZ) / 2.0
 """The swing to either side at a depth of 1: 4.98."""
 
@@ -269,8 +267,8 @@ def _settings(
 ) -> torch.Tensor:
     """Return the kernel's settings (batch, 8) in float64, differentiable."""
     centre = (centre_hz.double() * (math.pi / rate)).log()
-    least = torch.full_like(centre, math.pi * min(LEAST_HZ / rate, MOST_OF_RATE))
-    most = torch.full_like(centre, math.pi * min(MOST_HZ / rate, MOST_OF_RATE))
+    least = torch.full_like(centre, math.pi * min(LEAST_HZ / rate, HIGHEST_OF_RATE))
+    most = torch.full_like(centre, math.pi * min(MOST_HZ / rate, HIGHEST_OF_RATE))
     swing = depth.double() * (OCTAVES * math.log(2.0))
     phase = stereo_phase_deg.double().deg2rad()
     turns = tempo.rate_hz(rate_hz, sync, tempo_bpm) / rate
@@ -293,7 +291,7 @@ def forward(
 ) -> torch.Tensor:
     """Sweep each row of (batch, channel, time) with its own settings; time 0 is its first sample."""
     knobs = (rate_hz, depth, centre_hz, feedback, mix, stereo_phase_deg, sync, tempo_bpm)
-    if threads.away(x):
+    if lane_functions.away(x):
         from fxstyle.device import swept as elsewhere
 
         return elsewhere.phaser(x, _settings(rate, *knobs))
@@ -395,6 +393,7 @@ EFFECT = Effect(
     # Both forms run the same float64 kernel, of which the output alone is rounded to float32.
     tolerance_db=-140.0,
     tail_s=_tail_s,
+    idle=tempo.idle("rate_hz"),
     linear=True,
     time_invariant=False,
     hosts={

@@ -30,13 +30,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from numba import njit, prange
-from torch.autograd.function import once_differentiable
 
 from fxstyle.device import room
 from fxstyle.dsp.convolve import (
@@ -45,7 +42,8 @@ from fxstyle.dsp.convolve import (
     StreamConvolver,
     convolve,
 )
-from fxstyle.dsp.lagrange import LAGRANGE_TAPS, lagrange_split, lagrange_taps
+from fxstyle.dsp.decays import decays
+from fxstyle.dsp.lagrange import lagrange_split, lagrange_taps
 from fxstyle.dsp.noise import centres_hz, noise_bands
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
@@ -63,173 +61,10 @@ LOW_HZ, MID_HZ, HIGH_HZ = 125.0, 1000.0, 8000.0
 END_DB = 80.0
 """Decay after which a response is cut: 20 dB past the 60 that make a tail."""
 
-LATENCY_S = 0.3
-"""Wanted latency of `render`; the power of two next to it is taken. Half of it costs a third of the speed."""
-
-NEGLIGIBLE = 1e-13
-"""A band that has decayed by 260 dB is skipped."""
-
 LONGEST_PREDELAY_MS = 120.0
 
-TABLE = 512
-"""Samples over which a decay is tabulated, once per band."""
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _shape(
-    noise: npt.NDArray[np.float32],
-    gain: npt.NDArray[np.float64],
-    decay: npt.NDArray[np.float64],
-    out: npt.NDArray[Any],
-) -> None:
-    """out[n] = sum_b gain_b exp(-decay_b n) noise_b[n]."""
-    real = out.dtype.type
-    table = np.empty((gain.size, TABLE), out.dtype)
-    for b in range(gain.size):
-        for i in range(TABLE):
-            table[b, i] = math.exp(-decay[b] * i)
-    out[:] = real(0.0)
-    for begin in range(0, out.size, TABLE):
-        here = out[begin : begin + TABLE]
-        for b in range(gain.size):
-            envelope = math.exp(-decay[b] * begin)
-            if envelope < NEGLIGIBLE:
-                continue
-            scale = real(gain[b] * envelope)
-            band, fall = noise[b, begin : begin + here.size], table[b]
-            for i in range(here.size):
-                here[i] += scale * fall[i] * band[i]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
-def _moments(
-    band: npt.NDArray[np.float32], fall: npt.NDArray[Any], grad: npt.NDArray[Any]
-) -> tuple[float, float]:
-    """Return sum_i fall_i band_i grad_i and sum_i i fall_i band_i grad_i, in whichever order is fast."""
-    real = fall.dtype.type
-    zeroth, first = real(0.0), real(0.0)
-    for i in range(grad.size):
-        product = fall[i] * band[i] * grad[i]
-        zeroth += product
-        first += real(np.int32(i)) * product
-    return zeroth, first
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _shape_adjoint(
-    noise: npt.NDArray[np.float32],
-    gain: npt.NDArray[np.float64],
-    decay: npt.NDArray[np.float64],
-    grad: npt.NDArray[Any],
-    gain_grad: npt.NDArray[np.float64],
-    decay_grad: npt.NDArray[np.float64],
-) -> None:
-    """Derivatives by gain_b, sum_n e_b noise_b grad, and by decay_b, -gain_b sum_n n e_b noise_b grad."""
-    fall = np.empty(TABLE, grad.dtype)
-    for b in range(gain.size):
-        for i in range(TABLE):
-            fall[i] = math.exp(-decay[b] * i)
-        zeroth, first = 0.0, 0.0
-        for begin in range(0, grad.size, TABLE):
-            envelope = math.exp(-decay[b] * begin)
-            if envelope < NEGLIGIBLE:
-                break
-            here = grad[begin : begin + TABLE]
-            m0, m1 = _moments(noise[b, begin : begin + here.size], fall, here)
-            zeroth += envelope * m0
-            first += envelope * (begin * m0 + m1)
-        gain_grad[b] = zeroth
-        decay_grad[b] = -gain[b] * first
-
-
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _batch(
-    noise: npt.NDArray[np.float32],
-    gain: npt.NDArray[np.float64],
-    decay: npt.NDArray[np.float64],
-    taps: npt.NDArray[np.float64],
-    whole: npt.NDArray[np.int64],
-    lengths: npt.NDArray[np.int64],
-    out: npt.NDArray[Any],
-) -> None:
-    """out[r, k] = the response of row r made of stream k, delayed by taps, zero after its length."""
-    for i in prange(out.shape[0] * out.shape[1]):
-        row, stream = i // out.shape[1], i % out.shape[1]
-        length = lengths[row]
-        shaped = np.empty(length, out.dtype)
-        _shape(noise[stream], gain[row], decay[row], shaped)
-        target = out[row, stream]
-        target[:] = 0.0
-        for j in range(taps.shape[1]):
-            tap = out.dtype.type(taps[row, j])
-            delayed = target[whole[row] + j : whole[row] + j + length]
-            for n in range(length):
-                delayed[n] += tap * shaped[n]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _batch_adjoint(
-    noise: npt.NDArray[np.float32],
-    gain: npt.NDArray[np.float64],
-    decay: npt.NDArray[np.float64],
-    taps: npt.NDArray[np.float64],
-    whole: npt.NDArray[np.int64],
-    lengths: npt.NDArray[np.int64],
-    grad: npt.NDArray[Any],
-    gain_grad: npt.NDArray[np.float64],
-    decay_grad: npt.NDArray[np.float64],
-    taps_grad: npt.NDArray[np.float64],
-) -> None:
-    for i in prange(grad.shape[0] * grad.shape[1]):
-        row, stream = i // grad.shape[1], i % grad.shape[1]
-        length = lengths[row]
-        shaped = np.empty(length, grad.dtype)
-        _shape(noise[stream], gain[row], decay[row], shaped)
-        shaped_grad = np.zeros(length, grad.dtype)
-        for j in range(taps.shape[1]):
-            tap = grad.dtype.type(taps[row, j])
-            delayed = grad[row, stream, whole[row] + j : whole[row] + j + length]
-            total = 0.0
-            for n in range(length):
-                shaped_grad[n] += tap * delayed[n]
-                total += shaped[n] * delayed[n]
-            taps_grad[row, stream, j] = total
-        _shape_adjoint(
-            noise[stream], gain[row], decay[row], shaped_grad, gain_grad[row, stream], decay_grad[row, stream]
-        )
-
-
-class _Response(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        gain: torch.Tensor,
-        decay: torch.Tensor,
-        taps: torch.Tensor,
-        noise: npt.NDArray[np.float32],
-        whole: npt.NDArray[np.int64],
-        lengths: npt.NDArray[np.int64],
-        dtype: torch.dtype,
-        device: torch.device | None,
-    ) -> torch.Tensor:
-        ctx.save_for_backward(gain, decay, taps)
-        ctx.constants = (noise, whole, lengths)
-        knobs = (gain.detach().numpy(), decay.detach().numpy(), taps.detach().numpy())
-        end = int((whole + lengths).max()) + LAGRANGE_TAPS - 1
-        real = np.float64 if dtype == torch.float64 else np.float32
-        out = np.empty((gain.shape[0], noise.shape[0], end), real)
-        _batch(noise, *knobs, whole, lengths, out)
-        return torch.from_numpy(out)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        noise, whole, lengths = ctx.constants
-        gain, decay, taps = (t.detach().numpy() for t in ctx.saved_tensors)
-        grads = [np.empty((k.shape[0], noise.shape[0], k.shape[1])) for k in (gain, decay, taps)]
-        samples = grad.contiguous().numpy()
-        _batch_adjoint(noise, gain, decay, taps, whole, lengths, samples, grads[0], grads[1], grads[2])
-        return (*(torch.from_numpy(g.sum(axis=1)) for g in grads), None, None, None, None, None)
+LATENCY_S = 0.3
+"""Wanted latency of `render`; the power of two next to it is taken. Half of it is twice the products."""
 
 
 def _band_t60_s(rate: float, low: torch.Tensor, mid: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
@@ -268,7 +103,7 @@ def response(
     whole = np.array([lagrange_split(value, longest) for value in delay.tolist()], dtype=np.int64)
     taps = lagrange_taps(delay - torch.from_numpy(whole))
     noise = noise_bands(rate, min(channels, STREAMS), int(lengths.max()))
-    made = room.streams if device is not None and device.type != "cpu" else _Response.apply
+    made = room.streams if device is not None and device.type != "cpu" else decays
     streams: torch.Tensor = made(gain, decay, taps, noise, whole, lengths, dtype, device)
     first = streams[:, :1]
     angle = (width * (math.pi / 2)).to(device, dtype)[:, None, None]

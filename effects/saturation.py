@@ -174,6 +174,7 @@ EFFECT = Effect(
     tolerance_db=-140.0,
     latency=_latency,
     tail_s=_tail_s,
+    idle=lambda settings: () if settings["curve"] == _TUBE else (_BIAS.name,),
     start=start,
     hosts={
         "pedalboard.Distortion": "curve tanh, oversampling 1, output 0 dB, the same drive_db: null -129 dB",

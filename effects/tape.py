@@ -32,6 +32,8 @@ filters", 2016). At 44.1 kHz it is right to 1 dB up to 20 kHz, and to 0.1 dB at 
 
 Limits. With drive, bump, wow and flutter at their lowest and loss_hz at its highest, y is x: at 44.1 kHz
 to -58 dB up to 20 kHz, and to -80 dB up to 4 kHz. There is no hiss, no print-through and no hysteresis.
+An amount below 1 mixes in the dry sound, against which the swaying one cancels at moving frequencies, as in a
+flanger: turn the knobs down instead.
 """
 
 from __future__ import annotations

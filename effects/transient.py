@@ -37,7 +37,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 from fxstyle.dsp.detector import link_adjoint
 from fxstyle.dsp.follow import PAST, bring_past, follow, follow_adjoint
 from fxstyle.dsp.hold import held, rest_of_hold
@@ -236,7 +236,7 @@ def forward(
     rise, fall = (torch.full_like(attack, time_constant(ms, rate)) for ms in (FAST_RISE_MS, FAST_FALL_MS))
     columns = (attack_db, sustain_db, attack, release, link, output_db, rise, fall)
     settings = torch.stack([column.double() for column in columns], dim=1)
-    if threads.away(x):
+    if lane_functions.away(x):
         from fxstyle.device import envelopes
 
         return envelopes.transient(x, settings, _span(rate))

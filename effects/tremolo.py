@@ -200,6 +200,7 @@ EFFECT = Effect(
         tempo.sync("note value of one up and down at tempo_bpm, in the place of rate_hz"),
         tempo.TEMPO_BPM,
     ),
+    idle=tempo.idle("rate_hz"),
     forward=forward,
     render=render,
     # Both forms run the same kernel, in float64; measured, they agree to the bit.

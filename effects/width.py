@@ -38,7 +38,7 @@ import torch
 from fxstyle.dsp.recurrence import SosState, sosfilt, sosfilt_block
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
-from fxstyle.units import HIGHEST_OF_RATE, db_to_amplitude, db_to_power, power_to_db
+from fxstyle.units import HIGHEST_OF_RATE, NEPERS_OF_60_DB_DOUBLE, db_to_amplitude, db_to_power, power_to_db
 
 if TYPE_CHECKING:
     from fxstyle.features.measure import Measurement
@@ -151,15 +151,17 @@ def render(
     return y, state
 
 
-_WIDTH = Param("width", "", 0.0, 2.0, default=1.0, help="0: mono, 1: unchanged, 2: the side doubled")
+_WIDTH = Param(
+    "width", "", 0.0, 2.0, default=1.0, stereo=True, help="0: mono, 1: unchanged, 2: the side doubled"
+)
 _BALANCE_DB = Param(
-    "balance_db", "dB", -12.0, 12.0, default=0.0,
+    "balance_db", "dB", -12.0, 12.0, default=0.0, stereo=True,
     help="level of the right channel over the left; up: to the right",
 )  # fmt: skip
 
 
 _LOW_WIDTH = Param(
-    "low_width", "", 0.0, 2.0, default=1.0, fitted=False,
+    "low_width", "", 0.0, 2.0, default=1.0, fitted=False, stereo=True,
     help="width of the lows, times width; 0 is mono bass, 1 unchanged",
 )  # fmt: skip
 _LOW_HZ = Param(
@@ -167,7 +169,7 @@ _LOW_HZ = Param(
     help="the lows that low_width is for lie below; up: more of the sound",
 )  # fmt: skip
 _HIGH_WIDTH = Param(
-    "high_width", "", 0.0, 2.0, default=1.0, fitted=False,
+    "high_width", "", 0.0, 2.0, default=1.0, fitted=False, stereo=True,
     help="width of the highs, times width; up: airier, 1 unchanged",
 )  # fmt: skip
 _HIGH_HZ = Param(
@@ -175,13 +177,10 @@ _HIGH_HZ = Param(
     help="the highs that high_width is for lie above; down: more of the sound",
 )  # fmt: skip
 
-GONE = 9.24
-"""omega t at which a double pole at omega has decayed by 60 dB: (1 + x) exp(-x) = .001."""
-
 
 def _tail_s(settings: Mapping[str, float]) -> float:
     corners_hz = [settings[f"{band}_hz"] for band in ("low", "high") if settings[f"{band}_width"] != 1.0]
-    return GONE / (2.0 * math.pi * min(corners_hz)) if corners_hz else 0.0
+    return NEPERS_OF_60_DB_DOUBLE / (2.0 * math.pi * min(corners_hz)) if corners_hz else 0.0
 
 
 def start(source: Measurement, reference: Measurement) -> dict[str, float]:

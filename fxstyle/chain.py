@@ -1,8 +1,9 @@
 """A chain: effects in an order, each with settings, an amount and a bypass switch.
 
-    y_0 = x,   y_i = y_{i-1} + a_i (f_i(y_{i-1}) - y_{i-1}),   a_i in [0, 1]
+    y_0 = x,   y_i = d_i(y_{i-1}) + a_i (f_i(y_{i-1}) - d_i(y_{i-1})),   a_i in (0, 1]
 
-Amount 0 and bypass are the identity to the bit. The effect is not run at all, unless the amount is a tensor.
+d is the identity, but for effects that turn the phase even of what they leave alone (`Effect.dry`). Amount 0
+and bypass are the identity to the bit. The effect is not run at all, unless the amount is a tensor.
 
 A setting's address is `slot.knob`, for example `compressor.ratio`; the amount is `slot.amount`.
 A slot is named after its effect; a second one of a kind is `eq_2`, a third `eq_3`.
@@ -180,10 +181,13 @@ class Chain:
             }
             run = partial(slot.effect.forward, **knobs)
             wet = again(run, y, rate, use_reentrant=False) if checkpoint else run(y, rate)
-            if amount is not None:
-                y = y + amount.to(y)[:, None, None] * (wet - y)
-            elif slot.amount < 1.0:
-                y = y + slot.amount * (wet - y)
-            else:
+            if amount is None and slot.amount == 1.0:
                 y = wet
+                continue
+            dry = y if slot.effect.dry is None else slot.effect.dry.forward(y, rate, **knobs)
+            if amount is None:
+                y = dry + slot.amount * (wet - dry)
+            else:
+                share = amount.to(y)[:, None, None]
+                y = torch.where(share == 0.0, y, dry) + share * (wet - dry)
         return y

@@ -16,7 +16,7 @@ samples. Neither changes its arguments.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 Samples = npt.NDArray[np.floating[Any]]
 """Audio as numpy holds it: (channel, time), float32 or float64."""
+
+
+_REALS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Forward(Protocol):
@@ -62,16 +65,35 @@ def _no_latency(rate: float, settings: Mapping[str, float]) -> int:
     return 0
 
 
+def _none_idle(settings: Mapping[str, float]) -> Collection[str]:
+    return ()
+
+
 def _no_tail(settings: Mapping[str, float]) -> float:
     return 0.0
 
 
-def _choices_checked(name: str, params: tuple[Param, ...], forward: Forward) -> Forward:
-    """Return `forward` so that it refuses choices that are no number of a word: kernels take any number."""
+def _forward_checked(name: str, params: tuple[Param, ...], forward: Forward) -> Forward:
+    """Return `forward` so that it refuses what its kernels would not notice: they read without looking.
+
+    Raises ValueError for a sound that is not (batch, channel, time) in float32 or float64, or a knob that is
+    not (batch,), and SettingError for a choice that is no number of a word.
+    """
     choices = [p for p in params if p.choices]
 
     @wraps(forward)
     def checked(x: torch.Tensor, rate: float, /, *_: Any, **knobs: torch.Tensor) -> torch.Tensor:
+        if x.ndim != 3 or x.dtype.itemsize < 4 or not x.dtype.is_floating_point:
+            raise ValueError(
+                f"{name}: the sound must be (batch, channel, time) in float32 or float64,"
+                f" got {tuple(x.shape)} in {x.dtype}"
+            )
+        for knob, given in knobs.items():
+            if given.shape != x.shape[:1]:
+                raise ValueError(
+                    f"{name}.{knob} has the shape {tuple(given.shape)}, but the sound has {x.shape[0]} rows:"
+                    f" each row takes its own, ({x.shape[0]},)"
+                )
         for param in choices:
             value = knobs[param.name].detach()
             wrong = (value != value.round()) | (value < param.low) | (value > param.high)
@@ -82,7 +104,46 @@ def _choices_checked(name: str, params: tuple[Param, ...], forward: Forward) -> 
                 )
         return forward(x, rate, **knobs)
 
-    return checked if choices else forward
+    return checked
+
+
+def _render_checked(name: str, render: Render) -> Render:
+    """Return `render` so that a stream keeps its channels and its type: kernels take the state as it comes.
+
+    Its state is that of `render` and what it is the state of.
+    """
+
+    @wraps(render)
+    def checked(x: Samples, rate: float, state: Any, /, *_: Any, **knobs: Any) -> tuple[Samples, Any]:
+        if x.ndim != 2 or x.dtype not in _REALS:
+            raise ValueError(
+                f"{name}: a block must be (channel, time) in float32 or float64, got {x.shape} in {x.dtype}"
+            )
+        here = (x.shape[0], x.dtype)
+        inner = None
+        if state is not None:
+            began, inner = state
+            if began != here:
+                raise ValueError(
+                    f"{name}: the stream began with {began[0]} channels in {began[1]}, this block has"
+                    f" {here[0]} in {here[1]}; begin another stream with the state None"
+                )
+        y, after = render(x, rate, inner, **knobs)
+        return y, (here, after)
+
+    return checked
+
+
+@dataclass(frozen=True)
+class Dry:
+    """What the dry sound passes before it is mixed with the wet one, so that it keeps step with it.
+
+    Both forms take the effect's knobs and obey the laws of its `forward` and `render`, but for the latency,
+    of which they have none.
+    """
+
+    forward: Forward
+    render: Render
 
 
 @dataclass(frozen=True)
@@ -106,6 +167,9 @@ class Effect:
     hosts: other programs that compute the same, each with what it takes there and how near it comes.
     straight_through: whether the gradient stands in for that of a staircase, which is zero almost everywhere;
         the law it obeys instead is in the effect's own tests.
+    dry: what the dry sound passes where the amount is below 1, for effects that turn the phase even of what
+        they leave alone; None: nothing.
+    idle: the knobs that do not count at these settings.
     """
 
     name: str
@@ -122,6 +186,8 @@ class Effect:
     time_invariant: bool = True
     hosts: Mapping[str, str] = field(default_factory=dict)
     straight_through: bool = False
+    dry: Dry | None = None
+    idle: Callable[[Mapping[str, float]], Collection[str]] = _none_idle
     _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -145,7 +211,10 @@ class Effect:
         # Here, because importing torch takes its time and whoever makes an effect has done so.
         from fxstyle.device.host import anywhere
 
-        object.__setattr__(self, "forward", anywhere(_choices_checked(self.name, self.params, self.forward)))
+        object.__setattr__(self, "forward", anywhere(_forward_checked(self.name, self.params, self.forward)))
+        object.__setattr__(self, "render", _render_checked(self.name, self.render))
+        if self.dry is not None:
+            object.__setattr__(self, "dry", Dry(anywhere(self.dry.forward), self.dry.render))
 
     def param(self, name: str) -> Param:
         """Return the knob `name`, or raise SettingError listing those there are."""

@@ -39,6 +39,7 @@ class Param:
     spread: how far engineers usually turn it from its default, as a share of the range (one standard
         deviation of the prior used by the fit).
     fitted: whether a fit turns it unasked; else only if it is given bounds. A choice is never fitted.
+    stereo: whether it does nothing to a mono sound.
     choices: the words of a choice, in the order of their numbers; see `Param.choice`.
     """
 
@@ -52,6 +53,7 @@ class Param:
     spread: float = 0.25
     fitted: bool = True
     choices: tuple[str, ...] = ()
+    stereo: bool = False
 
     @classmethod
     def choice(cls, name: str, choices: tuple[str, ...], default: str, help: str) -> Param:

@@ -2,7 +2,9 @@
 
 For a slot whose effect is late by l_i samples,
 
-    y_i[n] = x_i[n - l_i] + a_i (f_i(x_i)[n] - x_i[n - l_i]),     y_i[n] = f_i(x_i)[n] for a_i = 1
+    y_i[n] = d_i[n - l_i] + a_i (f_i(x_i)[n] - d_i[n - l_i]),     y_i[n] = f_i(x_i)[n] for a_i = 1
+
+with d_i = x_i, but for effects with a `dry` of their own,
 
 so dry and wet stay aligned, the whole is late by the sum of the l_i, and `render` takes that many
 samples off the front. A slot begins when what comes before it has caught up, so that every oscillator
@@ -50,7 +52,7 @@ Progress = Callable[[int, int], None]
 
 
 class _Stage:
-    """One running slot: the effect's state and the dry signal it has to wait for.
+    """One running slot: the state of the effect and of its dry path, and the dry signal that has to wait.
 
     `early` samples come from the slots before it ahead of the recording's first: they are left out.
     """
@@ -60,6 +62,7 @@ class _Stage:
         self._slot, self._rate = slot, rate
         self.latency = slot.effect.latency(rate, slot.settings)
         self._state: Any = None
+        self._dry_state: Any = None
         self._waiting: Samples | None = None
         self._mixes = slot.amount < 1.0
         self._channels = channels
@@ -78,8 +81,15 @@ class _Stage:
         wet, self._state = self._slot.effect.render(x, self._rate, self._state, **self._slot.settings)
         if not self._mixes:
             return wet
-        dry = self._late(x)
+        dry = self._late(self._dry(x))
         return dry + x.dtype.type(self._slot.amount) * (wet - dry)
+
+    def _dry(self, x: Samples) -> Samples:
+        dry = self._slot.effect.dry
+        if dry is None:
+            return x
+        y, self._dry_state = dry.render(x, self._rate, self._dry_state, **self._slot.settings)
+        return y
 
     def _late(self, x: Samples) -> Samples:
         if not self.latency:
@@ -138,14 +148,33 @@ class Renderer:
         return np.concatenate(blocks, axis=1) if blocks else np.zeros((self.channels, 0), dtype=self._dtype)
 
 
+def _whole_tail_s(chain: Chain) -> float:
+    return sum(slot.effect.tail_s(slot.settings) for slot in chain if slot.active)
+
+
+def _silently_less(chain: Chain, channels: int, tail_s: Tail) -> Iterator[str]:
+    """Yield what the user asked for and does not get: the end of a long tail, stereo knobs on mono."""
+    if tail_s == "auto" and (whole_s := _whole_tail_s(chain)) > LONGEST_AUTO_TAIL_S:
+        yield (
+            f"the tail was cut after {LONGEST_AUTO_TAIL_S:g} s; the effects would ring for {whole_s:.0f} s"
+            " (give --tail in seconds for more)"
+        )
+    if channels != 1:
+        return
+    for slot in chain:
+        knobs = [param for param in slot.effect.params if param.stereo and slot.active]
+        turned = [param.name for param in knobs if slot.settings[param.name] != param.default]
+        if turned:
+            yield f"the input is mono, so these do nothing: {', '.join(f'{slot.name}.{n}' for n in turned)}"
+
+
 def tail_frames(chain: Chain, rate: int, tail_s: Tail) -> int:
     """Return the length of the tail in samples; "auto" is the sum of the slots' tails, at most 60 s.
 
     Raises SettingError if it is neither "auto" nor a time from 0.
     """
     if tail_s == "auto":
-        wanted = sum(slot.effect.tail_s(slot.settings) for slot in chain if slot.active)
-        return math.ceil(min(wanted, LONGEST_AUTO_TAIL_S) * rate)
+        return math.ceil(min(_whole_tail_s(chain), LONGEST_AUTO_TAIL_S) * rate)
     if not isinstance(tail_s, (int, float)) or not math.isfinite(tail_s) or tail_s < 0.0:
         raise SettingError(f'tail = {tail_s!r} s must be "auto" or a number of seconds from 0')
     return round(tail_s * rate)
@@ -338,5 +367,5 @@ def render_file(
         true_peak_dbtp=amplitude_to_db(run.peaks.true_peak),
         lowered_db=lowered_db,
         seconds=time.perf_counter() - began,
-        notes=(*run.notes, *comment),
+        notes=(*run.notes, *_silently_less(chain, found.channels, tail_s), *comment),
     )

@@ -9,6 +9,8 @@ form, takes the place of the knob, whatever the knob's range. Both have gradient
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 
 from fxstyle.param import Param
@@ -25,13 +27,18 @@ WORDS = (
 
 TEMPO_BPM = Param(
     "tempo_bpm", "bpm", 30.0, 300.0, default=120.0, scale="log", fitted=False,
-    help="tempo of the song; counts with sync only",
+    help="tempo of the song; used only when sync is on",
 )  # fmt: skip
 
 
 def sync(help: str) -> Param:
     """Return the knob that chooses a note value."""
     return Param.choice("sync", WORDS, OFF, help)
+
+
+def idle(knob: str) -> Callable[[Mapping[str, float]], list[str]]:
+    """Return which knobs do not count at given settings: `knob` beside a note, the tempo without one."""
+    return lambda settings: [knob if settings["sync"] else TEMPO_BPM.name]
 
 
 def _quarters(word: str) -> float:

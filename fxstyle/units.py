@@ -37,6 +37,9 @@ SILENCE_AMPLITUDE = 1e-6
 NEPERS_OF_60_DB = math.log(1000.0)
 """What an exponential decay exp(-a t) has lost after t = NEPERS_OF_60_DB / a: 60 dB, by which tails end."""
 
+NEPERS_OF_60_DB_DOUBLE = 9.2334
+"""The same of a double pole's (1 + a t) exp(-a t)."""
+
 HIGHEST_OF_RATE = 0.49
 """Highest design frequency of a filter over the rate: at half of it the bilinear transform has its pole."""
 

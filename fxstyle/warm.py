@@ -19,14 +19,14 @@ from fxstyle import effects
 
 RATE = 44100
 FRAMES = 4096
-"""Long enough for every loop to be entered, and for the loudness of a few gating blocks."""
+"""Long enough, beyond an effect's latency, for every loop to be entered."""
 
 MEASURING = "measuring"
 """Name in the result of what is no effect: loudness and true peak."""
 
 
-def _noise() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    return (0.1 * np.random.default_rng(0).standard_normal((2, FRAMES))).astype(np.float32)
+def _noise(frames: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    return (0.1 * np.random.default_rng(0).standard_normal((2, frames))).astype(np.float32)
 
 
 def compile_effect(name: str) -> float:
@@ -36,7 +36,7 @@ def compile_effect(name: str) -> float:
     began = time.perf_counter()
     effect = effects.get(name)
     settings = effect.defaults()
-    x = _noise()
+    x = _noise(FRAMES + effect.latency(RATE, settings))
     effect.render(x, RATE, None, **settings)
     knobs = {
         knob: torch.tensor([value, value], dtype=torch.float64).requires_grad_(not effect.param(knob).choices)
@@ -55,7 +55,7 @@ def _compile_measuring(_: str) -> float:
     from fxstyle.loudness import PeakMeter, measure_loudness
 
     began = time.perf_counter()
-    x = np.tile(_noise(), 10)
+    x = _noise(10 * FRAMES)  # the loudness of a few gating blocks
     sound = torch.from_numpy(x)[None].requires_grad_()
     values = describe(sound, RATE)
     torch.cat([group.flatten() for group in values.values()]).sum().backward()  # type: ignore[no-untyped-call]

@@ -72,10 +72,13 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def _check_value(value: Any) -> float | str:
-    """Take a finite number or a word; a union of both would put its own words into the path of a defect."""
-    if isinstance(value, str):
+    """Take a finite number or a word; a union of both would put its own words into the path of a defect.
+
+    True and false pass as they are: they may stand for the words on and off.
+    """
+    if isinstance(value, (str, bool)):
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not isinstance(value, (int, float)):
         raise ValueError("input should be a number, or the word of a choice")
     try:
         number = float(value)
@@ -88,5 +91,5 @@ def _check_value(value: Any) -> float | str:
 
 Value = Annotated[
     float | str,
-    PlainValidator(_check_value, json_schema_input_type=float | Annotated[str, Field(max_length=64)]),
+    PlainValidator(_check_value, json_schema_input_type=float | bool | Annotated[str, Field(max_length=64)]),
 ]

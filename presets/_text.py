@@ -49,6 +49,13 @@ def address(location: Sequence[str | int]) -> str:
     return text or "the preset"
 
 
+def as_written(value: object) -> str:
+    """Return a value short and as it stands in a file: true, null, 24; texts in quotation marks."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return shown(repr(value).removesuffix(".0") if isinstance(value, float) else repr(value))
+
+
 def shown(value: object, limit: int = 60) -> str:
     """Return `value` short and without control characters, fit for a message in a terminal."""
     text = value if isinstance(value, str) else repr(value)
@@ -90,8 +97,8 @@ def parse_json(data: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise PresetError(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
     except ValueError as error:
-        # Python refuses to convert integers of thousands of digits.
-        raise PresetError(f"not a preset: {error}") from error
+        # Python refuses to convert integers of thousands of digits, and no other value does this.
+        raise PresetError("not a preset: it holds a number of thousands of digits") from error
     _check_shape(content)
     return content
 

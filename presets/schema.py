@@ -36,7 +36,8 @@ from fxstyle.errors import FxstyleError, PresetError, SettingError
 from fxstyle.files import write_text
 from fxstyle.param import Param
 from fxstyle.presets._fields import Name, Number, Sha256, Text, Time, Value
-from fxstyle.presets._text import address, parse_json, read_json, shown
+from fxstyle.presets._text import address, as_written, parse_json, read_json, shown
+from fxstyle.presets._words import in_words
 
 FORMAT = "fxstyle-preset"
 VERSION = 1
@@ -75,7 +76,9 @@ def _setting(given: Any) -> Any:
 
 AnySetting = Annotated[
     Setting,
-    BeforeValidator(_setting, json_schema_input_type=Setting | float | Annotated[str, Field(max_length=64)]),
+    BeforeValidator(
+        _setting, json_schema_input_type=Setting | float | bool | Annotated[str, Field(max_length=64)]
+    ),
 ]
 
 
@@ -272,7 +275,7 @@ class Preset(_Record):
             # Only the names of the file format are accepted from a file, not those of the Python model.
             return cls.model_validate(content, by_alias=True, by_name=False)
         except ValidationError as error:
-            raise PresetError(_in_words(error)) from None
+            raise PresetError(in_words(error, content, _FIELDS)) from None
 
 
 def _check_head(content: Any) -> None:
@@ -284,6 +287,10 @@ def _check_head(content: Any) -> None:
             f'format: {shown(content.get("format", "(missing)"))} is not "{FORMAT}": no fxstyle preset'
         )
     version = content.get("version", "(missing)")
+    if version == str(VERSION):
+        raise PresetError(
+            f'version: "{VERSION}" is text; write the number {VERSION}, without quotation marks'
+        )
     if isinstance(version, bool) or not isinstance(version, int) or version != VERSION:
         raise PresetError(
             f"version: {shown(version)} is not known; this program reads version {VERSION},"
@@ -301,14 +308,25 @@ def _check_setting(where: str, effect: Effect, knob: str, setting: Setting) -> N
             f"{where}.unit: {shown(setting.unit)!r} is not the unit of {knob};"
             f" convert the value and write {param.unit!r}"
         )
-    if param.choices or isinstance(setting.value, str):
-        if setting.value not in param.choices:
+    # Where nothing but a value was given it may have been a bare one, which has no field of its own.
+    where += ".value" if "unit" in setting.model_fields_set else ""
+    value = _word(param, setting.value)
+    if param.choices or isinstance(value, (str, bool)):
+        if value not in param.choices:
             allowed = ", ".join(param.choices) or f"a number from {param.low:g} to {param.high:g}"
-            raise ValueError(f"{where}.value: {shown(repr(setting.value))} is not {allowed}")
-    elif not param.low <= setting.value <= param.high:
-        raise ValueError(
-            f"{where}.value: {setting.value:g} outside {param.low:g}..{param.high:g} {param.unit}".rstrip()
-        )
+            raise ValueError(f"{where}: {as_written(setting.value)} is not {allowed}")
+    elif not param.low <= value <= param.high:
+        raise ValueError(f"{where}: {value:g} outside {param.low:g}..{param.high:g} {param.unit}".rstrip())
+
+
+def _word(param: Param, value: float | str) -> float | str:
+    """Return the word of a choice that true, false or a number such as 24 stands for; else the value."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        word = "on" if value else "off"
+        return word if word in param.choices else value
+    return next((word for word in param.choices if word == f"{value:g}"), value)
 
 
 def _filled(place: Place, name: str) -> Place:
@@ -316,22 +334,25 @@ def _filled(place: Place, name: str) -> Place:
     settings = {}
     for param in effects.get(place.effect).params:
         given = place.settings.get(param.name)
-        value = param.written(param.default) if given is None else given.value
+        value = param.written(param.default) if given is None else _word(param, given.value)
         settings[param.name] = Setting(value=value, unit=param.unit)
     return place.model_copy(update={"name": name, "settings": settings})
 
 
-def _in_words(error: ValidationError) -> str:
-    """Say the first defect with its path; how many more there are helps whoever mends the file."""
-    details = error.errors(include_url=False, include_context=False)
-    first, others = details[0], len(details) - 1
-    message = first["msg"].removeprefix("Value error, ")
-    if first["loc"]:
-        value = first["input"]
-        plain = isinstance(value, (dict, list)) or first["type"] == "missing"
-        found = "" if plain else f": {shown(repr(value) if isinstance(value, str) else value)}"
-        message = f"{address(first['loc'])}{found}: {message[:1].lower()}{message[1:]}"
-    return message + (f" (and {others} more)" if others else "")
+def _names(record: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(field.alias or name for name, field in record.model_fields.items())
+
+
+_FIELDS = {
+    "": _names(Preset),
+    "chain": _names(Place),
+    "settings": _names(Setting),
+    "provenance": _names(Provenance),
+    "input": _names(Recording),
+    "reference": _names(Recording),
+    "score": _names(Score),
+}
+"""The fields of the objects of a preset, by what they stand under."""
 
 
 def json_schema() -> dict[str, Any]:

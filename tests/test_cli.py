@@ -20,7 +20,7 @@ import fxstyle
 from fxstyle import effects
 from fxstyle.audio import Audio, read, write
 from fxstyle.chain import Chain
-from fxstyle.cli import main
+from fxstyle.cli import demo, main
 from fxstyle.cli._checks import parse_tail
 from fxstyle.cli._output import printable, progress
 from fxstyle.effects import all_effects
@@ -116,6 +116,19 @@ def test_match_writes_recording_preset_and_report(
         "q.json",
         "r.html",
     }
+
+
+def test_demo_tells_what_match_tells(
+    run: Run, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "LENGTH_S", LENGTH_S)
+    code, out, err = run("demo", "-o", "made")
+    assert (code, err) == (0, "")
+    assert "75 % nearer to the reference." in out
+    assert "At their limit: gain.gain_db -14.0 dB (its lock)." in out
+    assert [line.strip() for line in out.splitlines()[-6:]] == [str(Path("made", f)) for f in demo.FILES]
+    content = json.loads(run("demo", "-o", "again", "--json")[1])
+    assert [limit["setting"] for limit in content["at_limit"]] == ["gain.gain_db"]
 
 
 def test_match_hands_every_option_to_the_fit(run: Run, calls: list[dict[str, Any]]) -> None:
@@ -271,7 +284,17 @@ REFUSED = [
         "did you mean threshold_db?",
     ),
     (["match", "dry.wav", "record.wav", "--chain", "eq,revreb"], 2, "did you mean reverb?"),
-    (["match", "p.json", "record.wav", "-o", "out.wav"], 1, "p.json"),
+    (["match", "dry.wav", "record.wav", "--tail", "auto", "--preset", "q.json"], 2, "add -o FILE"),
+    (["match", "dry.wav", "record.wav", "--tail", "2"], 2, "--tail 2 is for the recording: add -o FILE"),
+    (["match", "dry.wav", "record.wav", "--force"], 2, "add -o, --preset or --report"),
+    (
+        ["match", "p.json", "record.wav", "-o", "my out.wav"],
+        1,
+        "p.json is a preset and no recording; to render through it:"
+        " fxstyle apply p.json record.wav -o 'my out.wav'\n",
+    ),
+    (["match", "dry.wav", "p.json"], 1, "fxstyle apply p.json dry.wav -o OUTPUT\n"),
+    (["match", "p.json", "p.json"], 1, "fxstyle apply p.json INPUT -o OUTPUT\n"),
     (["apply", "dry.wav", "record.wav", "-o", "x.wav"], 1, "dry.wav: not a preset: byte"),
     (["apply", "none.json", "dry.wav", "-o", "x.wav"], 1, "none.json: there is no such file"),
     (["apply", "p.json", "dry.wav"], 2, "--output"),
@@ -290,11 +313,16 @@ REFUSED = [
     (["effects", "magic"], 2, "no effect is called 'magic'; there are bitcrush"),
     (["effects", "compresor"], 2, "did you mean compressor? There are bitcrush"),
     (["effects", "eq_5"], 2, "did you mean eq5? There are"),
-    (["effects", "eq17"], 2, "1 to 16 peaks, not 17"),
+    (["effects", "eq17"], 2, "1 to 16 peaks, not 17; choose eq1 to eq16"),
+    (["effects", "eq0"], 2, "1 to 16 peaks, not 0; choose eq1 to eq16"),
+    (["effects", "eq100"], 2, "1 to 16 peaks, not 100; choose eq1 to eq16"),
+    (["effects", "gain0"], 2, "no effect is called 'gain0'; gain comes in one size"),
     (["effects", "sat"], 2, "did you mean saturation?"),
     (["effects", "magic"], 2, "eq (also eq1 to eq16)"),
     (["effects", "--plot", "x.svg"], 2, "name it, as in fxstyle effects eq"),
-    (["effects", "gain", "--set", "gain_db=3"], 2, "add --plot FILE.svg"),
+    (["effects", "--force"], 2, "name it, as in fxstyle effects eq"),
+    (["effects", "gain", "--set", "gain_db=3"], 2, "--set is for the plot: add --plot FILE.svg"),
+    (["effects", "gain", "--force", "--json"], 2, "--force is for the plot: add --plot FILE.svg"),
     (["effects", "gain", "--plot", "x.png"], 2, "the picture is an SVG file"),
     (["effects", "gain", "--plot", "x.svg", "--set", "gain=3"], 2, "did you mean gain_db?"),
     (["effects", "gain", "--plot", "x.svg", "--set", "gain_db=99"], 2, "outside -40..40"),
@@ -307,6 +335,7 @@ REFUSED = [
     (["effects", "gain", "--plot", "x.svg", "--set", "eq.gain_db=1"], 2, "the plot is of gain"),
     (["effects", "gain", "--plot", "no/x.svg"], 1, "the folder no does not exist"),
     (["warm", "magic"], 2, "no effect is called 'magic'"),
+    (["warm", "all", "eq"], 2, '"all" is every effect: write it alone, or leave it out and name only eq'),
     (["demo", "-o", "p.json/where"], 1, "the folder cannot be created"),
     (["demo", "-o", "p.json"], 1, "the folder cannot be created"),
     (["demo", "--seed", "-1"], 2, "--seed -1 is negative"),
@@ -454,6 +483,27 @@ def test_effects_lists_every_setting_with_unit_range_and_default(run: Run) -> No
         assert words in shown
 
 
+def test_words_of_a_choice_stand_in_brackets_after_what_it_does(run: Run) -> None:
+    shown = " ".join(run("effects", "limiter")[1].split())
+    assert f"{effects.get('limiter').param('detect').help} (true_peak, sample_peak)" in shown
+
+
+@pytest.mark.parametrize(("columns", "widest"), [(60, 60), (100, 100), (300, 100), (None, 100)])
+def test_sentences_are_wrapped_to_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int | None, widest: int
+) -> None:
+    if columns is not None:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+        monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["effects", "compressor"]) == 0
+    told = capsys.readouterr().out.partition("The same elsewhere:\n")[2].splitlines()
+    assert widest - 20 < max(len(line) for line in told) <= widest
+    # Each program begins a line of its own, and no word is lost.
+    hosts = effects.get("compressor").hosts
+    assert sum(line.startswith("  ") and not line.startswith("   ") for line in told) == len(hosts)
+    assert " ".join(" ".join(told).split()) == " ".join(f"{host}: {terms}" for host, terms in hosts.items())
+
+
 def test_settings_of_a_plot_are_given_with_or_without_the_effect(run: Run, folder: Path) -> None:
     forms = {
         "a.svg": "gain_db=9",
@@ -466,6 +516,27 @@ def test_settings_of_a_plot_are_given_with_or_without_the_effect(run: Run, folde
         assert (code, err.count(name)) == (0, 1)
     assert len({(folder / name).read_bytes() for name in ("a.svg", "b.svg", "c.svg")}) == 1
     assert (folder / "a.svg").read_bytes() != (folder / "d.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["eq"], "Kernels of 1 effect are compiled"),
+        (["eq", "eq", "gain"], "Kernels of 2 effects are compiled"),
+        (["all"], f"Kernels of {len(effects.names())} effects are compiled"),
+        ([], f"Kernels of {effects.DEFAULT_CHAIN.count(',') + 1} effects are compiled"),
+    ],
+)
+def test_warm_counts_effects(run: Run, monkeypatch: pytest.MonkeyPatch, names: list[str], words: str) -> None:
+    def compile_nothing(wanted: tuple[str, ...], *, done: Callable[[str], None]) -> dict[str, float]:
+        for name in (*wanted, "measuring"):
+            done(name)
+        return dict.fromkeys((*wanted, "measuring"), 0.0)
+
+    monkeypatch.setattr("fxstyle.warm.warm", compile_nothing)
+    code, out, err = run("warm", *names)
+    assert (code, err) == (0, "")
+    assert out.startswith(words)
 
 
 def test_help_and_version_go_to_stdout(run: Run) -> None:

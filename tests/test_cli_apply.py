@@ -146,3 +146,23 @@ def test_two_presets_are_another_mistake(run: Run) -> None:
     code, _, err = run("apply", "p.json", "p.json", "-o", "out.wav")
     assert code == 1
     assert "p.json cannot be read as sound" in err
+
+
+def test_half_of_an_inversion_is_remarked_on(run: Run, folder: Path) -> None:
+    chain = Chain.parse("gain").with_settings({"gain.invert": 1.0})
+    Preset.from_chain(chain).save(folder / "turned.json")
+    code, out, _ = run("apply", "turned.json", "a.wav", "-o", "half.wav", "--amount", "0.5")
+    assert code == 0
+    assert "Note: gain: with invert on, an amount of 0.5" in out
+    assert not read(folder / "half.wav").samples.any()  # what the note warns of
+    assert "invert" not in run("apply", "turned.json", "a.wav", "-o", "whole.wav")[1]
+    told = run("apply", "turned.json", "a.wav", "-o", "again.wav", "--amount", "0.5", "--json")[1]
+    assert "invert" in json.loads(told)["notes"][0]
+
+
+def test_inspect_marks_what_does_not_count(run: Run, folder: Path) -> None:
+    settings = {"delay.time_ms": 300.0, "delay.sync": 5.0, "delay.tempo_bpm": 90.0}
+    Preset.from_chain(Chain.parse("delay").with_settings(settings)).save(folder / "delay.json")
+    out = run("inspect", "delay.json")[1]
+    assert "time_ms (does not count)" in out
+    assert "tempo_bpm (does" not in out

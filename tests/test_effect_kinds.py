@@ -108,6 +108,8 @@ def that_move_the_latency(effect: Effect, rate: float) -> list[dict[str, float]]
     return found
 
 
+MOVERS = [kind.name for kind in effects.all_effects() if that_move_the_latency(kind, RATE)]
+
 # Settings at which these change the sound; at rest a limiter is a delay and nothing else.
 AT_WORK = {
     "limiter": {"gain_db": 12.0, "release_ms": 5.0},
@@ -123,10 +125,13 @@ class TestAlignment:
         x = 0.2 * generator(effect.name, "lag").standard_normal((2, 16384))
         assert abs(lag(run(effect, x, effect.defaults()), x)) <= 1
 
+    @pytest.mark.parametrize("effect", MOVERS, indirect=True)
     @pytest.mark.parametrize("rate", [8000, RATE, 96000])
     def test_nor_is_it_where_a_setting_changes_the_latency(self, effect: Effect, rate: int) -> None:
         x = 0.2 * generator(effect.name, "moved", rate).standard_normal((2, 16384))
-        for turned in that_move_the_latency(effect, rate):
+        moved = that_move_the_latency(effect, rate)
+        assert moved
+        for turned in moved:
             settings = effect.defaults() | AT_WORK.get(effect.name, {}) | turned
             assert lag(run(effect, x, settings, rate), x) == 0, turned
 
@@ -141,13 +146,17 @@ class TestAlignment:
     )
     def test_the_search_finds_the_settings_that_do(self, name: str, knobs: set[str]) -> None:
         assert {knob for turned in that_move_the_latency(effects.get(name), RATE) for knob in turned} == knobs
+        assert (name in MOVERS) is bool(knobs)
 
+    @pytest.mark.parametrize("effect", MOVERS, indirect=True)
     @pytest.mark.parametrize("rate", [8000, RATE, 96000])
     def test_a_click_stays_where_it_was(self, effect: Effect, rate: int) -> None:
         """One sample in silence: what comes before it is the filters' ringing alone, and less than it."""
         x = np.zeros((2, 16384))
         x[:, 8000] = 0.1
-        for turned in that_move_the_latency(effect, rate):
+        moved = that_move_the_latency(effect, rate)
+        assert moved
+        for turned in moved:
             y = run(effect, x, effect.defaults() | turned, rate)
             assert (np.abs(y).argmax(axis=1) == 8000).all(), turned
 
@@ -169,6 +178,66 @@ class TestOff:
         chain = Chain((Slot(effect),))
         y = chain.forward(x, RATE, {f"{effect.name}.amount": torch.zeros(1, dtype=torch.float64)})
         assert torch.equal(y, x)
+
+
+class TestIdle:
+    """Knobs that are said not to count at some settings."""
+
+    def test_what_does_not_count_changes_nothing(self, effect: Effect) -> None:
+        rng = generator(effect.name, "idle")
+        x = 0.3 * rng.standard_normal((2, 1500))
+        for _ in range(DRAWS):
+            settings, others = random_settings(effect, rng), random_settings(effect, rng)
+            moved = {knob: others[knob] for knob in effect.idle(settings)}
+            np.testing.assert_array_equal(run(effect, x, settings | moved), run(effect, x, settings))
+
+    @pytest.mark.parametrize(
+        ("name", "settings", "idle"),
+        [
+            ("delay", {"sync": "1/8"}, {"time_ms"}),
+            ("delay", {}, {"tempo_bpm"}),
+            ("tremolo", {"sync": "1/4"}, {"rate_hz"}),
+            ("saturation", {"curve": "tanh"}, {"bias"}),
+            ("saturation", {"curve": "tube"}, set()),
+            ("eq", {"low_cut_slope": "6"}, {"low_cut_q"}),
+            ("eq1", {"high_cut_slope": "6"}, {"high_cut_q"}),
+            ("gain", {}, set()),
+        ],
+    )
+    def test_what_does_not_count(self, name: str, settings: dict[str, str], idle: set[str]) -> None:
+        kind = effects.get(name)
+        slot = Slot(kind, {knob: kind.param(knob).read(word) for knob, word in settings.items()})
+        assert set(kind.idle(slot.settings)) == idle
+
+
+class TestHalf:
+    """Laws of an amount between 0 and 1, where some effects have a dry path of their own."""
+
+    @pytest.mark.parametrize("channels", [1, 2])
+    def test_both_forms_agree(self, effect: Effect, channels: int) -> None:
+        rng = generator(effect.name, "half", channels)
+        x = 0.3 * rng.standard_normal((channels, 3000))
+        chain = Chain((Slot(effect, random_settings(effect, rng), amount=0.5),))
+        y = chain.forward(torch.from_numpy(x)[None], RATE)[0].numpy()
+        difference = np.abs(y - render(chain, x, RATE)).max()
+        # full scale, or what the effect has made of it
+        assert difference <= 10.0 ** (effect.tolerance_db / 20.0) * max(1.0, float(np.abs(y).max()))
+
+    def test_any_block_size_gives_the_same_bits(self, effect: Effect) -> None:
+        rng = generator(effect.name, "half in blocks")
+        x = (0.3 * rng.standard_normal((2, 1500))).astype(np.float32)
+        chain = Chain((Slot(effect, random_settings(effect, rng), amount=0.5),))
+        whole = render(chain, x, RATE)
+        for block in (7, 256):
+            np.testing.assert_array_equal(render(chain, x, RATE, block=block), whole)
+
+    def test_rows_have_amounts_of_their_own(self, effect: Effect) -> None:
+        x = torch.from_numpy(0.3 * generator(effect.name).standard_normal((1, 2, 1000))).expand(3, -1, -1)
+        amounts = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+        y = Chain((Slot(effect),)).forward(x, RATE, {f"{effect.name}.amount": amounts})
+        for row, amount in zip(y, amounts.tolist(), strict=True):
+            alone = Chain((Slot(effect, amount=amount),)).forward(x[:1], RATE)[0]
+            torch.testing.assert_close(row, alone, rtol=0.0, atol=1e-9)
 
 
 class TestCheckpoint:
@@ -229,3 +298,15 @@ class TestRates:
         found = band_levels(run(effect, music(rate), settings, rate), rate)
         heard = truth > truth.max() - 40.0
         assert np.sqrt(np.mean((found - truth)[heard] ** 2)) < tolerance_db
+
+
+@pytest.mark.parametrize("name", effects.names())
+def test_knobs_for_stereo_do_nothing_to_mono(name: str) -> None:
+    effect = effects.get(name)
+    x = np.random.default_rng(0).standard_normal((1, 3000))
+    plain, _ = effect.render(x, 44100, None, **effect.defaults())
+    for param in effect.params:
+        if param.stereo:
+            for value in (param.low, param.high):
+                turned, _ = effect.render(x, 44100, None, **{**effect.defaults(), param.name: value})
+                np.testing.assert_array_equal(turned, plain)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 import torch
+from scipy.signal import lfilter
 
 from fxstyle import effects
 from fxstyle.effect import Effect, Samples
@@ -152,6 +153,26 @@ class TestStream:
             latency = effect.latency(rate, effect.defaults())
             assert isinstance(latency, int)
             assert latency >= 0
+
+    @pytest.mark.parametrize(
+        "effect", [e.name for e in effects.all_effects() if "link" in e.defaults()], indirect=True
+    )
+    def test_a_link_of_1_remembers_as_one_just_below_it(self, effect: Effect) -> None:
+        """At 1 all channels have one gain, computed once; turned down, each finds what it would remember."""
+        apart = []
+        for draw in range(12):
+            rng = generator(effect.name, "link", draw)
+            x, settings = noise_bursts(rng, 3, 3000), random_settings(effect, rng)
+            # one channel soft, one dull: neither has the first one's level nor its share of treble
+            x[1], x[2] = 0.003 * x[1], lfilter([0.03], [1.0, -0.97], x[2])
+            found = []
+            for before in (1.0, 1.0 - 2.0**-40, 0.0):
+                _, state = effect.render(x[:, :1800], RATE, None, **(settings | {"link": before}))
+                found.append(effect.render(x[:, 1800:], RATE, state, **(settings | {"link": 0.0}))[0])
+            # 2^-40 is -240 dB, of which a curve in dB makes some more
+            assert difference_db(found[1], found[0]) < -200.0
+            apart.append(difference_db(found[2], found[0]))
+        assert max(apart) > -60.0, "none of these settings heard what is remembered"
 
     def test_a_state_can_be_used_twice(self, effect: Effect) -> None:
         x = noise_bursts(generator(effect.name), 2, 2000)

@@ -49,8 +49,9 @@ def test_sizes_are_those_that_the_effects_make() -> None:
         assert hasattr(module, "make") == (name in effects.SIZES), f"mend SIZES for {name}"
     for name, most in effects.SIZES.items():
         assert effects.get(f"{name}{most}").name == f"{name}{most}"
-        with pytest.raises(SettingError):
-            effects.get(f"{name}{most + 1}")
+        for wrong in (0, most + 1):
+            with pytest.raises(SettingError, match=f"choose {name}1 to {name}{most}"):
+                effects.get(f"{name}{wrong}")
 
 
 def test_chains_and_effects_suggest_as_well() -> None:

@@ -1,6 +1,7 @@
 """Arrays that are computed once and handed out again and again cannot be changed by whoever gets them.
 
-Those that kernels read are left out: numba compiles a kernel anew for an array that is read-only.
+Left out are those in whose place kernels also read arrays that can be written to: numba compiles a kernel
+anew for an array that is read-only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pytest
 
+from fxstyle.dsp import fft
 from fxstyle.effects import eq, gain, saturation, width
 from fxstyle.embed.measured import content_covariances
 from fxstyle.features.bands import pooling
@@ -22,6 +24,7 @@ SHARED: dict[str, Callable[[], Iterable[np.ndarray]]] = {
     "judge's filters": lambda: [judge._filters(RATE)],
     "judge's whiteners": lambda: judge._whiteners().values(),
     "covariances": lambda: content_covariances().values(),
+    "transforms": lambda: [fft.tables(256, np.dtype(np.float32))],
     "eq": lambda: [eq._design_of(RATE, {"peak1_db": 3.0})],
     "gain": lambda: [gain._numbers(2, 3.0, 0.5, 0.0)],
     "saturation": lambda: [saturation._blocker(RATE)],

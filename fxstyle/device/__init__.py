@@ -4,7 +4,7 @@ The effects stay one file each: where their CPU form calls a numba kernel, a ten
 the function of this package that computes the same thing where the tensor lies.
 
     linear, time-invariant parts    frequency sampling on a damped circle, in torch       spectral.py
-    recursions that are not linear  one thread per lane (row and channel), numba.cuda     threads.py, loops.py
+    recursions that are not linear  one thread per lane (row and channel), numba.cuda     loops.py
     reading where a signal sways    one thread per sample, likewise                       varispeed.py
     everything else                 plain torch, gradients by autograd
 

@@ -20,13 +20,11 @@ from fxstyle.device.groups import in_groups
 from fxstyle.device.sections import state_variable
 from fxstyle.device.spectral import Circle, parted
 from fxstyle.dsp.levels import DB_PER_NEPER
+from fxstyle.dsp.ranged import NEVER_DB
 from fxstyle.units import SILENCE_AMPLITUDE
 
 _BYTES_OF_BAND, _BYTES_OF_DEESSER = 225, 385
 """Per sample, of each band and of the de-esser: what they make on their way."""
-
-_NEVER_DB = 1e9
-"""Where a ratio of 1 comes to its range, as in dsp.ranged."""
 
 
 def _bend(d: torch.Tensor, knee: torch.Tensor) -> torch.Tensor:
@@ -43,7 +41,7 @@ def _moved_db(level_db: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
     # A sign of its own: that of a range of 0 is no more 0 here than in dsp.ranged.
     sign = torch.where(span >= 0.0, 1.0, -1.0).to(span)
     moves = slope > 0.0
-    reached = torch.where(moves, sign * span / torch.where(moves, slope, 1.0), _NEVER_DB)
+    reached = torch.where(moves, sign * span / torch.where(moves, slope, 1.0), NEVER_DB)
     d = level_db - threshold
     return gain + sign * slope * (_bend(d, knee) - _bend(d - reached, knee))
 

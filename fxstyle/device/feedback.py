@@ -1,4 +1,4 @@
-"""Loops of swept effects: lane functions for `fxstyle.device.threads`, and their adjoints.
+"""Loops of swept effects: lane functions for `fxstyle.device.lane_functions`, and their adjoints.
 
 A swept delay line (effects/chorus.py) and six swept all-passes (effects/phaser.py), each fed back:
 
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 
 BLOCK = 64
 """Samples between the states that the all-passes keep."""
@@ -66,7 +66,7 @@ class _SweptLine(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, delay: torch.Tensor, r: torch.Tensor, reach: int) -> torch.Tensor:
         given, delays, feedback = (value.detach().contiguous() for value in (x, delay, r))
         w, v = given.new_zeros(given.shape[0], reach + given.shape[1]), torch.empty_like(given)
-        threads.run(_line, given.shape[0], given, delays, feedback, w, v)
+        lane_functions.run(_line, given.shape[0], given, delays, feedback, w, v)
         ctx.save_for_backward(delays, feedback, w, v)
         return v
 
@@ -75,7 +75,7 @@ class _SweptLine(torch.autograd.Function):
     def backward(ctx: Any, dv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
         delay, r, w, v = ctx.saved_tensors
         dw, ddelay = w.new_zeros(w.shape[0], w.shape[1] + 1), torch.empty_like(v)
-        threads.run(_line_adjoint, v.shape[0], dv.contiguous(), delay, r, w, dw, ddelay)
+        lane_functions.run(_line_adjoint, v.shape[0], dv.contiguous(), delay, r, w, dw, ddelay)
         dx = dw[:, w.shape[1] - v.shape[1] : -1]
         return dx, ddelay, (dx[:, 1:] * v[:, :-1]).sum(dim=1), None
 
@@ -153,7 +153,7 @@ class _Allpasses(torch.autograd.Function):
         given, swept, feedback = (value.detach().contiguous() for value in (x, c, r))
         lanes, length = given.shape
         v, marks = torch.empty_like(given), given.new_empty(lanes, -(-length // BLOCK), _STAGES + 1)
-        threads.run(_allpasses, lanes, given, swept, feedback, v, marks)
+        lane_functions.run(_allpasses, lanes, given, swept, feedback, v, marks)
         ctx.save_for_backward(given, swept, feedback, v, marks)
         return v
 
@@ -163,7 +163,7 @@ class _Allpasses(torch.autograd.Function):
         x, c, r, v, marks = ctx.saved_tensors
         dx, dc = torch.empty_like(x), torch.empty_like(x)
         gaps = x.new_empty(x.shape[0], BLOCK, _STAGES)
-        threads.run(
+        lane_functions.run(
             _allpasses_adjoint, x.shape[0], dv.contiguous(), x, c, r, marks.clone(), gaps, dx, dc
         )  # fmt: skip
         return dx, dc, (dx[:, 1:] * v[:, :-1]).sum(dim=1)

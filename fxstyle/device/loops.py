@@ -1,4 +1,4 @@
-"""What has to be done sample by sample: lane functions for `fxstyle.device.threads`, and their adjoints.
+"""What has to be done sample by sample: functions for `fxstyle.device.lane_functions`, and their adjoints.
 
     follow       e[n] = u[n] + k (e[n-1] - u[n]),   k = up if u[n] > e[n-1] else down
     recede       c[n] = g[n] + k[n+1] c[n+1],       the adjoint of follow: linear, so blocks run at once
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 
 AHEAD = 8
 """Samples that are read early: a few hundred cycles, in which memory answers."""
@@ -77,9 +77,9 @@ def recede(g: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
     lanes, blocks = g.shape[0], -(-g.shape[1] // BLOCK)
     after = g.new_zeros(lanes, blocks)
     ends, gains = torch.empty_like(after), torch.empty_like(after)
-    threads.run(_recede, lanes * blocks, g, k, after, c, ends, gains)
-    threads.run(_join, lanes, ends, gains, after)
-    threads.run(_recede, lanes * blocks, g, k, after, c, ends, gains)
+    lane_functions.run(_recede, lanes * blocks, g, k, after, c, ends, gains)
+    lane_functions.run(_join, lanes, ends, gains, after)
+    lane_functions.run(_recede, lanes * blocks, g, k, after, c, ends, gains)
     return c
 
 
@@ -90,7 +90,7 @@ class _Follow(torch.autograd.Function):
     ) -> torch.Tensor:
         given, rise, fall = u.detach().contiguous(), up.detach().contiguous(), down.detach().contiguous()
         e = torch.empty_like(given)
-        threads.run(_follow, given.shape[0], given, rise, fall, first, e)
+        lane_functions.run(_follow, given.shape[0], given, rise, fall, first, e)
         ctx.save_for_backward(given, rise, fall, e)
         ctx.first = first
         return e
@@ -164,5 +164,5 @@ def latest_maximum(v: torch.Tensor, span: torch.Tensor) -> torch.Tensor:
     at = torch.empty_like(given, dtype=torch.int64)
     shortest = int(span.min()) + 1 if span.numel() else 1
     share = min(-(-given.shape[1] // shortest), _SHARES)
-    threads.run(_latest_maximum, given.shape[0] * share, given, span.to(v.device), share, at)
+    lane_functions.run(_latest_maximum, given.shape[0] * share, given, span.to(v.device), share, at)
     return at

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from numba import cuda
 
-from fxstyle.device.threads import Body
+from fxstyle.device.lane_functions import Body
 
 MOST_THREADS = 32
 """Threads of a block: one warp, beyond which lanes would wait for each other."""

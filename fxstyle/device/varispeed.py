@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 from fxstyle.device.groups import in_groups
 from fxstyle.device.swept import angle
 from fxstyle.dsp.varispeed import BEFORE, TAPS, WEIGHTS
@@ -75,7 +75,7 @@ class _Read(torch.autograd.Function):
         place = torch.arange(q.shape[1], device=q.device) + floor.long()
         t, weights = q.detach() - floor, torch.as_tensor(WEIGHTS, device=x.device)
         y = torch.empty_like(given)
-        threads.run(_read, given.numel(), given, place, t, weights, y)
+        lane_functions.run(_read, given.numel(), given, place, t, weights, y)
         ctx.save_for_backward(given, place, t, weights)
         return y
 
@@ -86,7 +86,7 @@ class _Read(torch.autograd.Function):
         last_tap = torch.arange(x.shape[1], device=x.device) + (BEFORE - TAPS + 1)
         first = torch.searchsorted(place, last_tap.expand(place.shape).contiguous())
         dx, dq = torch.empty_like(x), torch.empty_like(x)
-        threads.run(_read_adjoint, x.numel(), dy.contiguous(), x, place, t, weights, first, dx, dq)
+        lane_functions.run(_read_adjoint, x.numel(), dy.contiguous(), x, place, t, weights, first, dx, dq)
         return dx, dq.reshape(t.shape[0], -1, t.shape[1]).sum(dim=1)
 
 

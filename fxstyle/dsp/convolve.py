@@ -99,7 +99,8 @@ class _Convolve(torch.autograd.Function):
         x_spectra, ir_spectra = (np.empty((y.shape[0], 2, size), y.dtype) for _ in range(2))
         tables = [table] * y.shape[0]
         for_each(_forward, signals, responses, tables, x_spectra, ir_spectra, y)
-        ctx.table, ctx.shapes, ctx.spectra = table, (x.shape, ir.shape), (x_spectra, ir_spectra)
+        ctx.save_for_backward(torch.from_numpy(x_spectra), torch.from_numpy(ir_spectra))
+        ctx.table, ctx.shapes = table, (x.shape, ir.shape)
         return torch.from_numpy(y.reshape(x.shape))
 
     @staticmethod
@@ -111,7 +112,8 @@ class _Convolve(torch.autograd.Function):
             np.empty((dy.shape[0], shape[-1] if needed else 0), dy.dtype)
             for shape, needed in zip(ctx.shapes, ctx.needs_input_grad, strict=True)
         ]
-        for_each(_adjoint, dy, *ctx.spectra, [ctx.table] * dy.shape[0], *wanted)
+        spectra = [kept.numpy() for kept in ctx.saved_tensors]
+        for_each(_adjoint, dy, *spectra, [ctx.table] * dy.shape[0], *wanted)
         found = [
             torch.from_numpy(made.reshape(shape)) if needed else None
             for made, shape, needed in zip(wanted, ctx.shapes, ctx.needs_input_grad, strict=True)

@@ -38,6 +38,16 @@ def design(rate: float, low_hz: torch.Tensor, high_hz: torch.Tensor) -> torch.Te
 
     Frequencies beyond HIGHEST_OF_RATE are taken to be there.
     """
+    return _designs(rate, low_hz, high_hz)[0]
+
+
+def design_sum(rate: float, low_hz: torch.Tensor, high_hz: torch.Tensor) -> torch.Tensor:
+    """Coefficients (batch, 2, 6) of AP_1 AP_2, the sum of the bands that `design` splits into."""
+    return _designs(rate, low_hz, high_hz)[1]
+
+
+def _designs(rate: float, low_hz: torch.Tensor, high_hz: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the bands (batch, band, 4, 6) and their sum (batch, 2, 6)."""
     hz = torch.stack((low_hz, high_hz), dim=1).double().clamp_max(HIGHEST_OF_RATE * rate)
     g = torch.tan(math.pi / rate * hz)
     n = 1.0 / (1.0 + BUTTERWORTH * g + g * g)
@@ -50,14 +60,15 @@ def design(rate: float, low_hz: torch.Tensor, high_hz: torch.Tensor) -> torch.Te
 
     low_1, low_2 = sections(low, 2.0 * low, low)
     high_1, high_2 = sections(high, -2.0 * high, high)
-    _, all_2 = sections(a2, a1, one)
+    all_1, all_2 = sections(a2, a1, one)
     identity = torch.stack((one, off, off, one, off, off), dim=2)[:, 0]
     cascades = (
         (low_1, low_1, all_2, identity),
         (high_1, high_1, low_2, low_2),
         (high_1, high_1, high_2, high_2),
     )
-    return torch.stack([torch.stack(cascade, dim=1) for cascade in cascades], dim=1)
+    bands = torch.stack([torch.stack(cascade, dim=1) for cascade in cascades], dim=1)
+    return bands, torch.stack((all_1, all_2), dim=1)
 
 
 def split(x: torch.Tensor, sos: torch.Tensor) -> torch.Tensor:

@@ -41,7 +41,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 from fxstyle.dsp import curve
 from fxstyle.dsp.detector import link_adjoint, listen, listen_adjoint
 from fxstyle.dsp.follow import PAST, follow, follow_adjoint
@@ -372,7 +372,7 @@ def _run_row(x: Samples, p: Floats, kept: Floats, y: Samples) -> None:
 
 def compress(x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
     """Compress each row of x (batch, channel, time) by its own row of `settings`, differentiably, aligned."""
-    if threads.away(x):
+    if lane_functions.away(x):
         from fxstyle.device import dynamics as elsewhere
 
         return elsewhere.compress(x, p)

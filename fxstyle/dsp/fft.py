@@ -45,6 +45,9 @@ _SIN_60 = math.sqrt(0.75)
 _LAST_PASSES = 6 * (4 + 1)
 """Numbers of the last two passes over columns, sixteen and four rows, which also serve for the rows."""
 
+_LARGEST_KEPT = 1 << 19
+"""M whose tables, 11 MiB in float32, are kept; making larger ones costs less than what they are for."""
+
 _PARTS = 4  # tables of M numbers before the factors of the passes: cos and sin of the twist, of the columns
 
 
@@ -67,12 +70,15 @@ def _radices(rows: int) -> list[int]:
     return found + [4] * (rows.bit_length() // 2)
 
 
-@lru_cache(maxsize=16)
 def tables(size: int, dtype: np.dtype[Any]) -> Signal:
     """Return what the transforms of M = `size` read: (numbers,), not to be written to.
 
     Raises ValueError if `size` is not 2^k or 3 2^k, or less than SMALLEST.
     """
+    return _kept_tables(size, dtype) if size <= _LARGEST_KEPT else _tables(size, dtype)
+
+
+def _tables(size: int, dtype: np.dtype[Any]) -> Signal:
     rows = size // ROW
     odd = rows // (rows & -rows) if rows else 0
     if size < SMALLEST or size % ROW or odd not in {1, 3} or (rows & -rows) < ROW:
@@ -93,6 +99,9 @@ def tables(size: int, dtype: np.dtype[Any]) -> Signal:
     whole = np.concatenate([twist.real, twist.imag, between.real, between.imag, *parts]).astype(dtype)
     whole.setflags(write=False)
     return whole
+
+
+_kept_tables = lru_cache(maxsize=4)(_tables)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")

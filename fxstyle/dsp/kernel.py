@@ -1,8 +1,8 @@
 """What kernels written for numba share: zeros instead of denormals, and their place in torch's autograd.
 
 A kernel for one row (`each_row`, `each_channel`) runs on threads started here, which numba's kernels free
-from the interpreter's lock. It is the very kernel that renders, compiled once for both; a loop over rows
-inside a kernel (`prange`, for `per_row`) has to be compiled as well, which takes seconds.
+from the interpreter's lock. It is the very kernel that renders, compiled once for both. numba's own threads
+(`prange`) are not used: they would be a second pool beside torch's, and take seconds to compile.
 """
 
 from __future__ import annotations

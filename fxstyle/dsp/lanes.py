@@ -27,8 +27,9 @@ import numpy.typing as npt
 from llvmlite import binding, ir
 from numba import types
 from numba.core import config
+from numba.core.errors import TypingError
 
-from fxstyle.dsp.vectors import NUMBER, Vector, in_llvm, instruction, read, repeat, shuffle
+from fxstyle.dsp.vectors import NUMBER, Vector, in_llvm, instruction, of_array, read, repeat, shuffle
 
 Floats = npt.NDArray[np.float64]
 
@@ -99,6 +100,11 @@ LANES = Vector(types.float64, WIDTH)
 _LLVM = in_llvm(LANES)
 
 
+def _check(array: Any) -> None:
+    if of_array(array, WIDTH) != LANES:
+        raise TypingError(f"{array} does not hold {LANES}")
+
+
 def _places(context: Any, builder: Any, kind: Any, array: Any, i: Any) -> list[Any]:
     """Return where u[0, i], u[1, i], ... are."""
     u = context.make_array(kind)(context, builder, array)
@@ -111,6 +117,8 @@ def _places(context: Any, builder: Any, kind: Any, array: Any, i: Any) -> list[A
 
 @instruction
 def load(typing: Any, array: Any, position: Any) -> Any:
+    _check(array)
+
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data, place = arguments
         return read(context, builder, array, data, place, LANES)
@@ -130,6 +138,8 @@ def _shift(entering: list[int], step: int) -> Any:
     """Return what moves all lanes by `step` and lets numbers of an array enter, one of each stream."""
 
     def typed(typing: Any, value: Any, u: Any, i: Any) -> Any:
+        _check(u)
+
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             lanes, *source = arguments
             fresh = ir.Constant(_LLVM, ir.Undefined)
@@ -151,6 +161,8 @@ def _put(leaving: list[int]) -> Any:
     """Return what writes some lanes into an array, one of each stream."""
 
     def typed(typing: Any, u: Any, i: Any, value: Any) -> Any:
+        _check(u)
+
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             *target, lanes = arguments
             for lane, place in zip(leaving, _places(context, builder, u, *target), strict=True):

@@ -18,7 +18,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import scipy.signal
-from numba import njit, prange
+from numba import njit
+
+from fxstyle.dsp.threads import for_each
 
 LOWEST_BAND_HZ = 62.5
 BANDS = 8
@@ -50,25 +52,22 @@ def _split_mix(counter: np.uint64) -> np.uint64:
     return z ^ (z >> _S31)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _fill(sos: npt.NDArray[np.float64], settle: int, out: npt.NDArray[np.float32]) -> None:
-    """out[k, b, n]: uniform white noise of unit variance through the sections sos[b] (section, 6)."""
-    streams, bands, count = out.shape
-    for i in prange(streams * bands):
-        stream, band = i // bands, i % bands
-        key = _split_mix(np.uint64(SEED + 1 + stream * BANDS + band))
-        sections = sos.shape[1]
-        memory = np.zeros((sections, 2))
-        for n in range(settle + count):
-            uniform = np.float64(_split_mix(key + np.uint64(n)) >> _S11) * 2.0**-53
-            v = (2.0 * uniform - 1.0) * math.sqrt(3.0)
-            for s in range(sections):
-                u = sos[band, s, 0] * v + memory[s, 0]
-                memory[s, 0] = sos[band, s, 1] * v - sos[band, s, 4] * u + memory[s, 1]
-                memory[s, 1] = sos[band, s, 2] * v - sos[band, s, 5] * u
-                v = u
-            if n >= settle:
-                out[stream, band, n - settle] = v
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill(sos: npt.NDArray[np.float64], key: np.uint64, settle: int, out: npt.NDArray[np.float32]) -> None:
+    """out[n]: uniform white noise of unit variance through the sections sos (section, 6)."""
+    sections = sos.shape[0]
+    memory = np.zeros((sections, 2))
+    start = _split_mix(key)
+    for n in range(settle + out.size):
+        uniform = np.float64(_split_mix(start + np.uint64(n)) >> _S11) * 2.0**-53
+        v = (2.0 * uniform - 1.0) * math.sqrt(3.0)
+        for s in range(sections):
+            u = sos[s, 0] * v + memory[s, 0]
+            memory[s, 0] = sos[s, 1] * v - sos[s, 4] * u + memory[s, 1]
+            memory[s, 1] = sos[s, 2] * v - sos[s, 5] * u
+            v = u
+        if n >= settle:
+            out[n - settle] = v
 
 
 @cache
@@ -105,7 +104,13 @@ def noise_bands(rate: float, streams: int, count: int) -> npt.NDArray[np.float32
             # Steps of a quarter of an octave, so that a fit whose decays grow does not start over each time.
             step = 1 << max(count.bit_length() - 3, 10)
             kept = np.empty((streams, len(centres_hz(rate)), -(-count // step) * step), np.float32)
-            _fill(_band_sections(rate), round(SETTLE_S * rate), kept)
+            sections, settle = _band_sections(rate), round(SETTLE_S * rate)
+
+            def fill(stream: int, band: int, out: npt.NDArray[np.float32] = kept) -> None:
+                key = np.uint64(SEED + 1 + stream * BANDS + band)
+                _fill(sections[band], key, settle, out[stream, band])
+
+            for_each(fill, *zip(*np.ndindex(kept.shape[:2]), strict=True))
             kept.flags.writeable = False
         _NOISE[key] = kept
         while len(_NOISE) > _NOISE_KEPT:

@@ -28,7 +28,7 @@ from fxstyle.dsp.recurrence import Floats
 # What the curve takes, in this order: T, gain, range, S, W.
 THRESHOLD, GAIN, RANGE, SLOPE, KNEE = range(5)
 
-_NEVER_DB = 1e9
+NEVER_DB = 1e9
 """Where a ratio of 1 comes to its range: far above any level, and finite, as 0 times it must be 0."""
 
 
@@ -46,7 +46,7 @@ def _bend(d: float, knee: float, inverse: float) -> tuple[float, float]:
 def _shape(p: Floats) -> tuple[float, float, float]:
     """sign(range) S, |range|/S and 1/(2 W)."""
     slope, knee = p[SLOPE], p[KNEE]
-    reached = abs(p[RANGE]) / slope if slope > 0.0 else _NEVER_DB
+    reached = abs(p[RANGE]) / slope if slope > 0.0 else NEVER_DB
     return slope if p[RANGE] >= 0.0 else -slope, reached, 0.5 / knee if knee > 0.0 else 0.0
 
 

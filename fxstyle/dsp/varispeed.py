@@ -32,7 +32,7 @@ import numpy.typing as npt
 import torch
 from numba import njit
 
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 from fxstyle.dsp.kernel import each_channel
 from fxstyle.dsp.oscillator import SYNC, circles, oscillate
 from fxstyle.dsp.recurrence import Floats
@@ -211,7 +211,7 @@ def sway(x: torch.Tensor, settings: torch.Tensor, first: int) -> torch.Tensor:
 
     settings: (batch, COLUMNS) in float64. first: time of the first sample.
     """
-    if threads.away(x):
+    if lane_functions.away(x):
         from fxstyle.device import varispeed
 
         return varispeed.sway(x, settings, first)

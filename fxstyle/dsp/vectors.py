@@ -5,13 +5,13 @@ cannot where several parts of one array are read and written. A `Vector` is seve
 stays in registers.
 
     +, -, *                      number by number; each is rounded on its own, so all machines give the same
-    load(array, position, v)     a vector like v, from a flat position of an array of its type
-    store(array, position, v)    to it
-    row(array, position)         ROW numbers of an array's type
+    row(array, position)         ROW numbers from a flat position of an array
+    store(array, position, v)    a vector of the array's type to a flat position of it
     everywhere(a)                the number a, ROW times
     transpose(a, i, b, j)        ROW rows of ROW numbers from a[i:], columns to rows, into b[j:]
 
-Positions are not checked and never count from the end.
+Arrays lie in one piece and are of float32 or float64, or the kernel is not compiled. Positions are not
+checked and never count from the end.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 # What numba declares of itself leaves out what it does at run time.
@@ -46,6 +47,14 @@ class Vector(types.Type):
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, in_llvm(kind))  # type: ignore[no-untyped-call]  # numba's
+
+
+def of_array(array: Any, width: int) -> Vector:
+    """Return the vectors that an array holds; raises TypingError if it is scattered or of another type."""
+    real = getattr(array, "dtype", None)
+    if getattr(array, "layout", None) != "C" or real not in {types.float32, types.float64}:
+        raise TypingError(f"vectors lie in arrays of float32 or float64 in one piece, not in {array}")
+    return Vector(real, width)
 
 
 def in_llvm(kind: Vector) -> Any:
@@ -100,7 +109,7 @@ def _address(context: Any, builder: Any, kind: Any, array: Any, position: Any, m
 
 @instruction
 def row(typing: Any, array: Any, position: Any) -> Any:
-    made = Vector(array.dtype, ROW)
+    made = of_array(array, ROW)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data, place = arguments
@@ -111,6 +120,9 @@ def row(typing: Any, array: Any, position: Any) -> Any:
 
 @instruction
 def store(typing: Any, array: Any, position: Any, value: Any) -> Any:
+    if not isinstance(value, Vector) or of_array(array, value.width) != value:
+        raise TypingError(f"{array} does not hold {value}")
+
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data, place, vector = arguments
         write(context, builder, array, data, place, vector, value)
@@ -131,7 +143,9 @@ def everywhere(typing: Any, value: Any) -> Any:
 
 @instruction
 def transpose(typing: Any, source: Any, i: Any, target: Any, j: Any) -> Any:
-    made = Vector(source.dtype, ROW)
+    made = of_array(source, ROW)
+    if of_array(target, ROW) != made:
+        raise TypingError(f"{source} and {target} are of different types")
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         given, first, taken, begin = arguments

@@ -151,8 +151,11 @@ def _sum_bins(
             power[k] = scale * (re * re + im * im)
         _pool(power, bands, e[f])
         if q.shape[1] > 0:
+            # a sample that is no number is in every bin; octaves would make a number of it
+            wrong = power[0] - power[0]
             for k in range(bins):
                 power[k] = ln_2 * octaves(power[k] + floor)
+            power[0] += wrong
             _pool(power, means, q[f])
 
 

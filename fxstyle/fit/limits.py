@@ -3,7 +3,8 @@
 A knob counts if it ended within NEAR of an end of what the fit could use (the knob's own range, or what a
 lock left of it), away from its default, and if it is heard: moved inwards by MOVE of its range, it changes
 the passages that were fitted on by more than HEARD_DB. So a cut parked at its outermost frequency does not
-count, and neither does the frequency of a peak that neither boosts nor cuts.
+count, and neither does the frequency of a peak that neither boosts nor cuts. Where the limit is an
+amount of 0, a hundredth of the range may still be much: there it counts if exactly 0 is heard as the same.
 """
 
 from __future__ import annotations
@@ -65,11 +66,15 @@ def at_limits(space: Space, chain: Chain, crops: Crops, rate: int) -> tuple[AtLi
         if parked or not (lowest or highest):
             continue
         now = _measured(chain, crops, rate) if now is None else now
-        inwards = chain.with_settings(
-            {knob.address: _value_at(knob, at + (MOVE if lowest else -MOVE) * span)}
-        )
-        change = float((_measured(inwards, crops, rate) - now).square().mean())
-        if change > db_to_power(HEARD_DB) * float(now.square().mean()):
+
+        def heard(other: float, now: torch.Tensor = now, address: str = knob.address) -> bool:
+            changed = _measured(chain.with_settings({address: other}), crops, rate)
+            return float((changed - now).square().mean()) > db_to_power(HEARD_DB) * float(now.square().mean())
+
+        end = _value_at(knob, knob.low if lowest else knob.high)
+        if end == 0.0 and knob.param.low == 0.0 and value != end and heard(end):
+            continue
+        if heard(_value_at(knob, at + (MOVE if lowest else -MOVE) * span)):
             locked = knob.low > 0.0 if lowest else knob.high < 1.0
             shown = knob.param.format(value)
             found.append(AtLimit(knob.address, value, knob.param.unit, shown, locked))

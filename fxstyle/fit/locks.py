@@ -81,6 +81,16 @@ class Locks:
                 raise SettingError(f"locks contradict each other: {address}={number:g} is outside its bounds")
         return cls(fixed, low, high, frozenset(off))
 
+    def idle(self, chain: Chain) -> tuple[str, ...]:
+        """Return a note on each locked setting that does not count at the settings of `chain`."""
+        locked = {*self.fixed, *self.low, *self.high}
+        return tuple(
+            f"{slot.name}.{knob} does not count at these settings: its lock changes nothing"
+            for slot in chain
+            for knob in slot.effect.idle(slot.settings)
+            if f"{slot.name}.{knob}" in locked
+        )
+
 
 def _is_off(knob: str, value: str) -> bool:
     """Whether SLOT=value or SLOT.knob=value switches an effect off."""

@@ -236,7 +236,7 @@ def match(
     judge = Judge(task, loaded.rate)
     level = Chain(tuple(s for s in space.chain(guess) if s.effect.level_knob is not None))
     final, verdict = accept(fitted, judge, amount, level if level.slots else None)
-    notes = task.notes
+    notes = task.notes + locks.idle(final)
     if keep_loudness and verdict.amount > 0.0:
         final, note = at_loudness_of(loaded, final, locks)
         notes += note

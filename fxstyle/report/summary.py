@@ -56,6 +56,11 @@ class Summary:
     side_db: Vector
     quantiles_db: Vector
 
+    @property
+    def silent(self) -> bool:
+        """Whether no sample is above SILENCE_DB: then none of the other numbers measures anything."""
+        return self.peak_db <= SILENCE_DB
+
 
 ROWS: tuple[tuple[str, str, str, str], ...] = (
     ("loudness_lufs", "Loudness", "LUFS", "integrated, BS.1770"),

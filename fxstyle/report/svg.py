@@ -15,6 +15,9 @@ WIDTH, HEIGHT = 760, 320
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 44
 """Margins for the numbers, the legend and the axis labels."""
 
+CURVE_EDGE = 2
+"""Half a curve's width: one that runs along the end of an axis is drawn whole."""
+
 LEGEND_LETTER = 7.0
 """Width of a letter at 12 px: SVG has no layout, so the legend is spaced by estimate."""
 
@@ -36,11 +39,11 @@ class Axis:
     log: bool = False
 
     def place(self, value: float) -> float:
-        """Position of `value` between the ends, 0..1; values beyond them are held at the end."""
-        inside = min(max(value, self.low), self.high)
+        """Position of `value`: 0..1 between the ends, beyond that outside; a log scale is held at them."""
         if self.log:
+            inside = min(max(value, self.low), self.high)
             return math.log(inside / self.low) / math.log(self.high / self.low)
-        return (inside - self.low) / (self.high - self.low)
+        return (value - self.low) / (self.high - self.low)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,9 @@ class Plot:
             f"<title>{text_of(self.title)}</title>",
             *self._grid(),
             *self._marks(),
+            self._panel(),
             *(self._curve(line) for line in self.lines),
+            "</svg>",
             *self._legend(),
             "</svg>",
         ]
@@ -113,6 +118,15 @@ class Plot:
             x = self._px(mark.x)
             yield f'<line class="mark" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}"/>'
             yield f'<text x="{x + 4:.1f}" y="{TOP + 12}">{text_of(mark.name)}</text>'
+
+    def _panel(self) -> str:
+        """Open an element that cuts off what leaves the panel: bent flat it would look like behaviour."""
+        top, height = TOP - CURVE_EDGE, HEIGHT - TOP - BOTTOM + 2 * CURVE_EDGE
+        left, width = LEFT - CURVE_EDGE, WIDTH - LEFT - RIGHT + 2 * CURVE_EDGE
+        return (
+            f'<svg x="{left}" y="{top}" width="{width}" height="{height}"'
+            f' viewBox="{left} {top} {width} {height}" overflow="hidden">'
+        )
 
     def _curve(self, line: Line) -> str:
         points = " ".join(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fxstyle.device import threads
+from fxstyle.device import lane_functions
 from fxstyle.device.feedback import TAPS, allpasses, swept_line
 from fxstyle.device.loops import BLOCK, follow, latest_maximum, recede
 
@@ -46,11 +46,11 @@ def test_kernels_compile_for_gpus() -> None:
 
 def test_where_numba_has_no_compiler_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("numba.cuda.is_available", lambda: False)
-    threads._cuda_works.cache_clear()
+    lane_functions._cuda_works.cache_clear()
     with pytest.warns(RuntimeWarning, match="numba-cuda"):
-        assert not threads.usable(torch.device("cuda"))
-    threads._cuda_works.cache_clear()
-    assert threads.usable(torch.device("cpu"))
+        assert not lane_functions.usable(torch.device("cuda"))
+    lane_functions._cuda_works.cache_clear()
+    assert lane_functions.usable(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("length", [1, 2, 9, 700])

@@ -7,6 +7,7 @@ import pytest
 import scipy.signal
 import torch
 
+from fxstyle.device import room
 from fxstyle.dsp.convolve import StreamConvolver, convolve
 from fxstyle.dsp.lagrange import lagrange_split, lagrange_taps
 
@@ -28,6 +29,21 @@ def test_convolve_gradients():
     for taps in (5, 20):
         ir = torch.from_numpy(_noise(2, 1, taps)).requires_grad_()
         assert torch.autograd.gradcheck(convolve, (x, ir))
+
+
+@pytest.mark.parametrize("function", [convolve, room.convolve])
+def test_what_lies_beyond_the_sound_is_never_heard(function):
+    """Not even of what a transform would spread over everything."""
+    x, ir = _noise(1, 2, 300), _noise(1, 2, 700, seed=1)
+    ir[..., 300:] = np.nan
+    given, response = torch.from_numpy(x).requires_grad_(), torch.from_numpy(ir).requires_grad_()
+    y = function(given, response)
+    truth = scipy.signal.oaconvolve(x, ir[..., :300], axes=-1)[..., :300]
+    np.testing.assert_allclose(y.detach().numpy(), truth, atol=1e-11)
+    y.square().sum().backward()
+    assert given.grad.isfinite().all()
+    assert response.grad[..., :300].all()
+    assert not response.grad[..., 300:].any()
 
 
 def test_convolve_of_nothing_is_nothing():

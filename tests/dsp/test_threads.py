@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -44,6 +45,23 @@ def test_an_error_in_a_lane_is_raised() -> None:
 
     with pytest.raises(ZeroDivisionError, match="lane 0"):
         side_by_side(work, 3)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_an_error_is_not_raised_before_the_other_lanes_have_ended(failing: int) -> None:
+    """They write into arrays that the caller gives up with the error."""
+    ended: list[int] = []
+
+    def work(lane: int) -> None:
+        if lane == failing:
+            raise ZeroDivisionError
+        time.sleep(0.1)
+        ended.append(lane)
+
+    with pytest.raises(ZeroDivisionError):
+        side_by_side(work, 3)
+    assert sorted(ended) == [lane for lane in range(3) if lane != failing]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is nothing to fork")

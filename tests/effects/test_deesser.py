@@ -66,16 +66,18 @@ def amount(share_db: float, threshold_db: float) -> float:
     return u * u * (3.0 - 2.0 * u)
 
 
-def naive(x: Samples, settings: dict[str, float]) -> Samples:
+def naive(x: Samples, settings: dict[str, float], link: Samples | None = None) -> Samples:
+    """Return the output; link: (time,), where it is turned within the stream."""
     s = EFFECT.defaults() | settings
+    link = np.full(x.shape[1], s["link"]) if link is None else link
     attack, release, window = (
         math.exp(-1000.0 / (RATE * t)) for t in (s["attack_ms"], s["release_ms"], WINDOW_MS)
     )
     band, high = parts(x, s["hz"])
     y = np.empty_like(x)
     for c in range(x.shape[0]):
-        a = (1.0 - s["link"]) * np.abs(high[c]) + s["link"] * np.abs(high).max(axis=0)
-        b = (1.0 - s["link"]) * np.abs(x[c]) + s["link"] * np.abs(x).max(axis=0)
+        a = (1.0 - link) * np.abs(high[c]) + link * np.abs(high).max(axis=0)
+        b = (1.0 - link) * np.abs(x[c]) + link * np.abs(x).max(axis=0)
         above = whole = depth = 0.0
         for n in range(x.shape[1]):
             above = a[n] ** 2 + window * (above - a[n] ** 2)
@@ -250,6 +252,17 @@ def test_full_link_moves_all_channels_alike() -> None:
     apart = render(y, range_db=12.0, link=0.0)
     np.testing.assert_array_equal(apart[1:], render(y[1:], range_db=12.0, link=0.0))
     assert np.abs(apart - render(y, range_db=12.0, link=1.0)).max() > 0.01
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_link_turned_between_two_blocks_finds_what_each_channel_remembers(
+    settings: dict[str, float],
+) -> None:
+    x, cut, given = voice_like(12000, 3), 5500, EFFECT.defaults() | settings
+    linked, state = EFFECT.render(x[:, :cut], RATE, None, **(given | {"link": 1.0}))
+    apart, _ = EFFECT.render(x[:, cut:], RATE, state, **(given | {"link": 0.0}))
+    truth = naive(x, settings, np.where(np.arange(x.shape[1]) < cut, 1.0, 0.0))
+    np.testing.assert_allclose(np.concatenate((linked, apart), axis=1), truth, atol=1e-11)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

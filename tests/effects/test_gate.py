@@ -49,14 +49,16 @@ def constant(time_ms: float) -> float:
     return math.exp(-1000.0 / (RATE * time_ms))
 
 
-def naive(x: Samples, settings: dict[str, float]) -> Samples:
+def naive(x: Samples, settings: dict[str, float], link: Samples | None = None) -> Samples:
+    """Return the output; link: (time,), where it is turned within the stream."""
     s = EFFECT.defaults() | settings
+    link = np.full(x.shape[1], s["link"]) if link is None else link
     attack, release, decay = constant(s["attack_ms"]), constant(s["release_ms"]), constant(DETECTOR_MS)
     hold = s["hold_ms"] * RATE / 1000.0
     whole = math.floor(hold)
     y = np.empty_like(x)
     for c in range(x.shape[0]):
-        a = (1.0 - s["link"]) * np.abs(x[c]) + s["link"] * np.abs(x).max(axis=0)
+        a = (1.0 - link) * np.abs(x[c]) + link * np.abs(x).max(axis=0)
         v, level = np.zeros(a.size), 0.0
         for n in range(a.size):
             before = v[n - 1] if n > 0 else 0.0
@@ -204,6 +206,18 @@ def test_a_hold_turned_between_two_blocks_keeps_the_level() -> None:
     _, state = EFFECT.render(x[:, :2000], RATE, None, **settings)
     y, _ = EFFECT.render(x[:, 2000:], RATE, state, **(settings | {"hold_ms": 80.0}))
     np.testing.assert_allclose(y, EFFECT.render(x[:, 2000:], RATE, state, **settings)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_link_turned_between_two_blocks_finds_what_each_channel_remembers(
+    settings: dict[str, float],
+) -> None:
+    x, cut = music_like(6000, 3), 2500
+    linked, state = EFFECT.render(x[:, :cut], RATE, None, **(settings | {"link": 1.0}))
+    apart, _ = EFFECT.render(x[:, cut:], RATE, state, **(settings | {"link": 0.0}))
+    truth = naive(x, settings, np.where(np.arange(x.shape[1]) < cut, 1.0, 0.0))
+    y = np.concatenate((linked, apart), axis=1)
+    np.testing.assert_allclose(y, truth, rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

@@ -10,9 +10,11 @@ import pytest
 import torch
 from scipy.signal import butter, sosfilt
 
+from fxstyle.chain import Chain, Slot
 from fxstyle.effect import Samples
 from fxstyle.effects import compressor
 from fxstyle.effects.multiband import EFFECT
+from fxstyle.render import render as render_chain
 from fxstyle.units import PEDALBOARD_TIME_RATIO
 
 RATE = 44100.0
@@ -208,3 +210,38 @@ def test_the_tail_covers_what_rings() -> None:
     tail = round(EFFECT.tail_s(settings) * RATE)
     assert y[22050 + tail :].max() < 1e-3
     assert y[22050 + tail // 2 :].max() > 1e-3
+
+
+@pytest.mark.parametrize("amount", [0.01, 0.5, 0.99])
+def test_without_compression_any_amount_is_the_same_all_pass(amount: float) -> None:
+    x = music_like(20000)
+    truth = sosfilt(np.concatenate((butterworth(200.0, "all"), butterworth(3000.0, "all"))), x)
+    chain = Chain((Slot(EFFECT, OFF, amount=amount),))
+    np.testing.assert_allclose(render_chain(chain, x, round(RATE)), truth, atol=1e-11)
+    forward = chain.forward(torch.from_numpy(x[None]), RATE)[0].numpy()
+    np.testing.assert_allclose(forward, truth, atol=1e-11)
+
+
+def test_half_of_it_notches_nothing() -> None:
+    # Makeup alone, so that it is linear: half of the bands' gains lies between theirs and 0 dB, everywhere.
+    impulse = np.zeros((1, 3 * 44100))
+    impulse[0, 0] = 1.0
+    gains_db = {f"{band}_makeup_db": gain_db for band, gain_db in zip(BANDS, (-6.0, 3.0, -9.0), strict=True)}
+    half = render_chain(Chain((Slot(EFFECT, OFF | gains_db, amount=0.5),)), impulse, round(RATE))
+    h = 20.0 * np.log10(np.abs(np.fft.rfft(half[0])))
+    assert h.min() > 20.0 * math.log10(0.5 + 0.5 * 10.0 ** (-9.0 / 20.0)) - 0.01
+    assert h.max() < 3.0
+
+
+def test_gradient_by_amount_and_crossovers_of_half_of_it() -> None:
+    rng = np.random.default_rng(3)
+    x = torch.from_numpy(0.5 * rng.standard_normal((2, 2, 60)))
+    chain = Chain((Slot(EFFECT, {f"{band}_threshold_db": -50.0 for band in BANDS}),))
+    given = [[0.3, 0.8], [300.0, 150.0], [2500.0, 6000.0], [2.0, 8.0]]
+    names = [f"multiband.{name}" for name in ("amount", "low_hz", "high_hz", "mid_ratio")]
+    values = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in given]
+
+    def run(x: torch.Tensor, *knobs: torch.Tensor) -> torch.Tensor:
+        return chain.forward(x, RATE, dict(zip(names, knobs, strict=True)))
+
+    assert torch.autograd.gradcheck(run, (x.requires_grad_(), *values), eps=1e-6, atol=1e-6)

@@ -43,12 +43,14 @@ def drums(length: int, channels: int = 2) -> Samples:
     return 0.5 * rng.standard_normal((channels, length)) * decay
 
 
-def naive(x: Samples, settings: dict[str, float]) -> Samples:
+def naive(x: Samples, settings: dict[str, float], link: Samples | None = None) -> Samples:
+    """Return the output; link: (time,), where it is turned within the stream."""
     s = EFFECT.defaults() | settings
+    link = np.full(x.shape[1], s["link"]) if link is None else link
     attack, release = constant(s["attack_ms"]), constant(s["release_ms"])
     y = np.empty_like(x)
     for c in range(x.shape[0]):
-        a = (1.0 - s["link"]) * np.abs(x[c]) + s["link"] * np.abs(x).max(axis=0)
+        a = (1.0 - link) * np.abs(x[c]) + link * np.abs(x).max(axis=0)
         fast = slow = long = 0.0
         for n in range(a.size):
             held = a[max(n - HELD, 0) : n + 1].max()
@@ -217,6 +219,18 @@ def test_full_link_keeps_the_balance_and_no_link_does_not() -> None:
     apart = render(x, link=0.0)
     for c in range(2):
         np.testing.assert_array_equal(apart[c : c + 1], render(x[c : c + 1], link=0.0))
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_link_turned_between_two_blocks_finds_what_each_channel_remembers(
+    settings: dict[str, float],
+) -> None:
+    x, cut, given = drums(6000, 3), 2500, EFFECT.defaults() | settings
+    linked, state = EFFECT.render(x[:, :cut], RATE, None, **(given | {"link": 1.0}))
+    apart, _ = EFFECT.render(x[:, cut:], RATE, state, **(given | {"link": 0.0}))
+    truth = naive(x, settings, np.where(np.arange(x.shape[1]) < cut, 1.0, 0.0))
+    y = np.concatenate((linked, apart), axis=1)
+    np.testing.assert_allclose(y, truth, rtol=1e-9, atol=1e-14)  # as of the whole loop
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fxstyle.features.sums import Plan, Sums, plain, sums
+from fxstyle.features.sums import Plan, Sums, matrix, plain, sums
 
 RATE = 8000.0
 BANDS = (range(-4, 2), 1)
@@ -46,9 +46,25 @@ def test_is_the_same_in_plain_torch(channels: int, side: bool, dtype: torch.dtyp
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_gradient_is_that_of_finite_differences(channels: int) -> None:
+@pytest.mark.parametrize(("rate", "heard"), [(RATE, False), (7000.0, True)])
+def test_gradient_is_that_of_finite_differences(channels: int, rate: float, heard: bool) -> None:
+    """At one rate no band has the last bin, whose weight in the transform is another; at one several do."""
+    for bands, n_fft in ((PLAN.mid, 64), (PLAN.side, 64), (PLAN.logs, 64), (PLAN.fast, 16)):
+        assert matrix(bands, n_fft, rate)[-1].any() == heard
     x = noise(2, channels, 130, torch.float64).requires_grad_(True)
-    assert torch.autograd.gradcheck(lambda v: sums(v, PLAN, RATE, side=channels == 2)[:-1], x)
+    assert torch.autograd.gradcheck(lambda v: sums(v, PLAN, rate, side=channels == 2)[:-1], x)
+
+
+@pytest.mark.parametrize("side", [False, True])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_stays_none_in_every_part_of_its_row(wrong: float, side: bool) -> None:
+    x = noise(2, 2, 1000, torch.float32)
+    x[0, 0, 500] = wrong
+    ours, theirs = sums(x, PLAN, RATE, side=side), plain(x, PLAN, RATE, side=side)
+    for name, a, b in zip(Sums._fields, ours, theirs, strict=True):
+        assert torch.equal(a.isfinite(), b.isfinite()), name
+        assert not a[:1].isfinite().all() or not a.numel(), name
+        assert a[1:].isfinite().all(), name
 
 
 @pytest.mark.parametrize("part", Sums._fields[:-1])

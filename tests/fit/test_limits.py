@@ -77,6 +77,16 @@ def test_within_a_hundredth_of_the_range_is_at_the_limit(crops: Crops) -> None:
         assert bool(found(crops, {"gain.gain_db": 40.0 - share * span_db})) is at
 
 
+@pytest.mark.parametrize(("loud_from", "named"), [(0, False), (RATE // 2, True)])
+def test_what_only_the_pre_roll_hears_is_not_named(loud_from: int, named: bool) -> None:
+    """A compressor at work before the passage that is measured, or in it."""
+    x = np.random.default_rng(0).normal(0.0, 1e-4, (2, RATE))
+    x[:, loud_from : loud_from + RATE // 8] *= 3000.0
+    settings = {"compressor.threshold_db": -30.0, "compressor.ratio": 20.0, "compressor.release_ms": 10.0}
+    crops = cut(x, [RATE // 4], RATE // 2, RATE // 4)
+    assert found(crops, settings) == (["compressor.ratio 20.00:1"] if named else [])
+
+
 def test_a_limit_of_the_users_own_is_marked(crops: Crops) -> None:
     settings = {"gain.gain_db": 6.0, "compressor.threshold_db": -30.0, "compressor.ratio": 4.0}
     words = ["compressor.ratio 4.00:1 (its lock)", "gain.gain_db +6.0 dB (its lock)"]
@@ -84,3 +94,12 @@ def test_a_limit_of_the_users_own_is_marked(crops: Crops) -> None:
     assert found(crops, settings) == []
     # A fixed setting was never the fit's to move.
     assert found(crops, {"gain.gain_db": 40.0}, "gain.gain_db=40") == []
+
+
+def test_a_little_of_an_amount_is_not_none_of_it_where_it_is_heard(crops: Crops) -> None:
+    chain = Chain.parse("tape")
+    space = Space(chain, Locks.parse((), chain))
+    for percent, at in ((0.0082, False), (0.0, True)):
+        settings = {"tape.wow_percent": percent, "tape.wow_hz": 0.8}
+        limits = at_limits(space, chain.with_settings(settings), crops, RATE)
+        assert ("tape.wow_percent" in {limit.setting for limit in limits}) is at

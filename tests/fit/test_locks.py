@@ -110,3 +110,12 @@ def test_space_and_settings_are_inverse() -> None:
     found = space.chain(space.unit(wanted)).settings()
     for address, value in wanted.items():
         assert found[address] == pytest.approx(value, rel=1e-9)
+
+
+def test_a_lock_that_does_not_count_is_said() -> None:
+    chain = Chain.parse("delay,saturation")
+    locks = Locks.parse(["delay.sync=1/8", "delay.time_ms=300", "saturation.bias<=0.5"], chain)
+    notes = locks.idle(chain.with_settings(locks.fixed))
+    assert [note.partition(" does not count")[0] for note in notes] == ["delay.time_ms", "saturation.bias"]
+    free = Locks.parse(["delay.time_ms=300"], chain)
+    assert free.idle(chain.with_settings(free.fixed)) == ()

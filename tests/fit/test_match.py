@@ -51,7 +51,7 @@ def test_recovers_a_known_treatment_from_other_content(found: fxstyle.Match, dry
     want = response_db(f, RATE, truth.slots[0].settings) - 6.0
     # Other content: a passage of the same band differs by some dB in each band. Where a fit ends depends on
     # the last bit of its input: of 15 fits by other seeds and inputs apart by 1e-6 it was 1.7 to 3.2 dB.
-    assert np.sqrt(np.mean((got - want) ** 2)) < 4.0
+    assert np.sqrt(np.mean((got - want) ** 2)) < 3.5
     assert found.verdict.accepted
     assert found.verdict.after < 0.8 * found.verdict.before
 
