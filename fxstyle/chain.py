@@ -110,7 +110,15 @@ class Chain:
                 f"{address!r} names a slot; write {slot_name}.KNOB, for example"
                 f" {slot_name}.{slot.effect.params[0].name}"
             )
-        return AMOUNT if knob == "amount" else slot.effect.param(knob)
+        if knob == AMOUNT.name:
+            return AMOUNT
+        names = [*slot.effect.defaults(), AMOUNT.name]
+        if knob not in names:
+            raise SettingError(
+                f"effect {slot.effect.name!r} has no setting {knob!r}"
+                + remedy(knob, names, lead="it has", listed=", ".join(names))
+            )
+        return slot.effect.param(knob)
 
     def settings(self) -> dict[str, float]:
         """Return every setting by address, amounts included."""

@@ -62,5 +62,7 @@ def test_chains_and_effects_suggest_as_well() -> None:
         chain.slot("gian")
     with pytest.raises(SettingError, match=r"no setting 'gain'; did you mean gain_db\? It has gain_db"):
         chain.param("gain.gain")
+    with pytest.raises(SettingError, match=r"no setting 'ammount'; did you mean amount\? It has gain_db"):
+        chain.param("gain.ammount")
     with pytest.raises(SettingError, match=r"no effect is called 'eq_5'; did you mean eq5\?"):
         Chain.parse("eq_5,gain")

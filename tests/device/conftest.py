@@ -15,7 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from fxstyle.device import on_cuda, threads
+from fxstyle.device import lane_functions, on_cuda
 
 PLACE = torch.device("meta")
 
@@ -73,7 +73,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 def _lanes(body: Any, lanes: int, device: torch.device, arguments: Any) -> None:
     assert all(isinstance(v, Elsewhere) for v in arguments if isinstance(v, torch.Tensor))
-    threads.run(body, lanes, *map(_bare, arguments))
+    lane_functions.run(body, lanes, *map(_bare, arguments))
 
 
 @pytest.fixture(
@@ -91,7 +91,7 @@ def send(
             pytest.skip("needs an NVIDIA GPU and a torch built for it")
         yield lambda x: x.detach().cuda().requires_grad_(x.requires_grad)
         return
-    monkeypatch.setattr(threads, "usable", lambda device: device.type == "cpu" or request.param == "lanes")
+    monkeypatch.setattr(lane_functions, "usable", lambda device: device.type == "cpu" or request.param == "lanes")
     monkeypatch.setattr(on_cuda, "run", _lanes)
     with _Making():
         yield lambda x: Elsewhere(x.detach().clone()).requires_grad_(x.requires_grad)
