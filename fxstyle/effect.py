@@ -19,7 +19,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,14 @@ def _no_tail(settings: Mapping[str, float]) -> float:
     return 0.0
 
 
+class Stream(NamedTuple):
+    """The state of a stream: what it carries, and what the effect's own `render` remembers of it."""
+
+    channels: int
+    dtype: np.dtype[Any]
+    memory: Any
+
+
 def _forward_checked(name: str, params: tuple[Param, ...], forward: Forward) -> Forward:
     """Return `forward` so that it refuses what its kernels would not notice: they read without looking.
 
@@ -108,10 +116,7 @@ def _forward_checked(name: str, params: tuple[Param, ...], forward: Forward) -> 
 
 
 def _render_checked(name: str, render: Render) -> Render:
-    """Return `render` so that a stream keeps its channels and its type: kernels take the state as it comes.
-
-    Its state is that of `render` and what it is the state of.
-    """
+    """Return `render` with a Stream as its state, so that no kernel gets that of other channels or types."""
 
     @wraps(render)
     def checked(x: Samples, rate: float, state: Any, /, *_: Any, **knobs: Any) -> tuple[Samples, Any]:
@@ -119,17 +124,13 @@ def _render_checked(name: str, render: Render) -> Render:
             raise ValueError(
                 f"{name}: a block must be (channel, time) in float32 or float64, got {x.shape} in {x.dtype}"
             )
-        here = (x.shape[0], x.dtype)
-        inner = None
-        if state is not None:
-            began, inner = state
-            if began != here:
-                raise ValueError(
-                    f"{name}: the stream began with {began[0]} channels in {began[1]}, this block has"
-                    f" {here[0]} in {here[1]}; begin another stream with the state None"
-                )
-        y, after = render(x, rate, inner, **knobs)
-        return y, (here, after)
+        if state is not None and (state.channels, state.dtype) != (x.shape[0], x.dtype):
+            raise ValueError(
+                f"{name}: the stream began with {state.channels} channels in {state.dtype}, this block has"
+                f" {x.shape[0]} in {x.dtype}; begin another stream with the state None"
+            )
+        y, memory = render(x, rate, None if state is None else state.memory, **knobs)
+        return y, Stream(x.shape[0], x.dtype, memory)
 
     return checked
 

@@ -91,7 +91,8 @@ def send(
             pytest.skip("needs an NVIDIA GPU and a torch built for it")
         yield lambda x: x.detach().cuda().requires_grad_(x.requires_grad)
         return
-    monkeypatch.setattr(lane_functions, "usable", lambda device: device.type == "cpu" or request.param == "lanes")
+    on_lanes = request.param == "lanes"
+    monkeypatch.setattr(lane_functions, "usable", lambda device: device.type == "cpu" or on_lanes)
     monkeypatch.setattr(on_cuda, "run", _lanes)
     with _Making():
         yield lambda x: Elsewhere(x.detach().clone()).requires_grad_(x.requires_grad)

@@ -95,8 +95,8 @@ def test_the_sweep_keeps_time_for_hours():
     ramp = np.arange(2000.0)
     _, state = EFFECT.render(ramp[None, :500], RATE, None, **settings)
     late = 10**9 + 7  # six hours
-    stream, inner = state
-    y, _ = EFFECT.render(ramp[None, 500:], RATE, (stream, replace(inner, time=late)), **settings)
+    later = state._replace(memory=replace(state.memory, time=late))
+    y, _ = EFFECT.render(ramp[None, 500:], RATE, later, **settings)
     # 1.7 n/RATE turns are 17 n/441000: whole turns are taken off in integers, where nothing is lost.
     n = np.arange(late, late + 1500)
     angle = 2 * np.pi * ((17 * n) % 441_000) / 441_000

@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from fxstyle.effect import Stream
 from fxstyle.effects.tremolo import EFFECT, STEEPEST
 
 RATE = 44_100.0
@@ -80,13 +81,14 @@ def test_the_edges_of_the_square_take_as_long_as_stated(play):
 
 def test_the_swing_keeps_time_for_hours():
     late = 10**9 + 7
-    y, time = EFFECT.render(
-        np.ones((1, 2000)), RATE, late, **(EFFECT.defaults() | {"rate_hz": 1.7, "depth": 1.0})
+    began = Stream(1, np.dtype(np.float64), late)
+    y, then = EFFECT.render(
+        np.ones((1, 2000)), RATE, began, **(EFFECT.defaults() | {"rate_hz": 1.7, "depth": 1.0})
     )
     # 1.7 n/RATE turns are 17 n/441000: whole turns are taken off in integers, where nothing is lost.
     angle = 2 * np.pi * ((17 * np.arange(late, late + 2000)) % 441_000) / 441_000
     np.testing.assert_allclose(y[0], (1 + np.sin(angle)) / 2, atol=1e-7)
-    assert time == late + 2000
+    assert then.memory == late + 2000
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
