@@ -78,7 +78,7 @@ class Stream(NamedTuple):
 
     channels: int
     dtype: np.dtype[Any]
-    memory: Any
+    inner: Any
 
 
 def _forward_checked(name: str, params: tuple[Param, ...], forward: Forward) -> Forward:
@@ -129,7 +129,7 @@ def _render_checked(name: str, render: Render) -> Render:
                 f"{name}: the stream began with {state.channels} channels in {state.dtype}, this block has"
                 f" {x.shape[0]} in {x.dtype}; begin another stream with the state None"
             )
-        y, memory = render(x, rate, None if state is None else state.memory, **knobs)
+        y, memory = render(x, rate, None if state is None else state.inner, **knobs)
         return y, Stream(x.shape[0], x.dtype, memory)
 
     return checked

@@ -188,8 +188,8 @@ def test_cuts_of_the_stream_and_hours_do_not_move_the_instants(hold_hz):
     settings = {"bits": 7.0, "hold_hz": hold_hz}
     _, state = EFFECT.render(x[:, :100], RATE, None, **settings)
     # 44100 samples are a whole number of holds, so that nothing changes after any number of seconds.
-    memory = state.memory
-    late = state._replace(memory=type(memory)(memory.sample, memory.level, memory.time + 44_100 * 20_000))
+    memory = state.inner
+    late = state._replace(inner=type(memory)(memory.sample, memory.level, memory.time + 44_100 * 20_000))
     y, _ = EFFECT.render(x[:, 100:], RATE, late, **settings)
     truth, _ = EFFECT.render(x[:, 100:], RATE, state, **settings)
     # After five hours instants are rounded to 1e-7 of a sample, which can move a value over a threshold.

@@ -95,7 +95,7 @@ def test_the_sweep_keeps_time_for_hours():
     ramp = np.arange(2000.0)
     _, state = EFFECT.render(ramp[None, :500], RATE, None, **settings)
     late = 10**9 + 7  # six hours
-    later = state._replace(memory=replace(state.memory, time=late))
+    later = state._replace(inner=replace(state.inner, time=late))
     y, _ = EFFECT.render(ramp[None, 500:], RATE, later, **settings)
     # 1.7 n/RATE turns are 17 n/441000: whole turns are taken off in integers, where nothing is lost.
     n = np.arange(late, late + 1500)

@@ -248,11 +248,11 @@ def test_echoes_that_have_died_down_are_zero_and_no_denormals():
     state, least = None, []
     for begin in range(0, 200_000, 1000):
         _, state = EFFECT.render(x[:, begin : begin + 1000], RATE, state, **settings)
-        line = np.abs(np.concatenate(state.memory.line, axis=1))
+        line = np.abs(np.concatenate(state.inner.line, axis=1))
         least.append(line[line > 0].min(initial=1.0))
     assert min(least) > 1e-200
     assert least[-1] == 1.0
-    assert not state.memory[:, :3].any()
+    assert not state.inner.memory[:, :3].any()
 
 
 @pytest.mark.parametrize("ping_pong", [0.0, 0.5, 1.0])

@@ -117,7 +117,7 @@ def test_the_sweep_keeps_time_for_hours():
     x = np.random.default_rng(0).standard_normal(30_000)
     _, state = EFFECT.render(x[None, :500], RATE, None, **settings)
     late = 441_000 * 2267 + 500  # six hours: whole turns of 17 n/441000 later
-    later = state._replace(memory=replace(state.memory, time=late))
+    later = state._replace(inner=replace(state.inner, time=late))
     on_time, _ = EFFECT.render(x[None, 500:], RATE, state, **settings)
     y, _ = EFFECT.render(x[None, 500:], RATE, later, **settings)
     np.testing.assert_allclose(y, on_time, atol=1e-6)

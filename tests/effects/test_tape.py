@@ -291,7 +291,7 @@ def test_a_stream_counts_its_time() -> None:
     late = EFFECT.latency(RATE, given)
     _, state = EFFECT.render(np.zeros((1, 100)), RATE, None, **given)
     begin = 3600 * 44_100
-    later = state._replace(memory=replace(state.memory, time=begin))
+    later = state._replace(inner=replace(state.inner, time=begin))
     y, _ = EFFECT.render(np.concatenate([x, np.zeros((1, late))], axis=1), RATE, later, **given)
     n = np.arange(x.size)
     at = n + 0.005 * RATE / (2.0 * np.pi * 0.7) * np.sin(2.0 * np.pi * 0.7 * (begin + n) / RATE)

@@ -88,7 +88,7 @@ def test_the_swing_keeps_time_for_hours():
     # 1.7 n/RATE turns are 17 n/441000: whole turns are taken off in integers, where nothing is lost.
     angle = 2 * np.pi * ((17 * np.arange(late, late + 2000)) % 441_000) / 441_000
     np.testing.assert_allclose(y[0], (1 + np.sin(angle)) / 2, atol=1e-7)
-    assert then.memory == late + 2000
+    assert then.inner == late + 2000
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
