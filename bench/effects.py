@@ -32,7 +32,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -207,10 +206,8 @@ def after_warm() -> tuple[float, float]:
 
 def cost(effect: Effect, x: Stereo, repeats: int) -> Cost:
     """Measure one effect."""
-    numba.set_num_threads(1)
     torch.set_num_threads(1)
     speed, silence, threads, possible = rendering(Chain((Slot(effect),)), x, repeats)
-    numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
     torch.set_num_threads(2)
     forward, backward, held = gradients(effect, x, repeats)
     return Cost(
@@ -252,7 +249,6 @@ def main() -> None:
         )
     content: dict[str, Any] = {"effects": [asdict(c) for c in results]}
     if not options.only:
-        numba.set_num_threads(1)
         torch.set_num_threads(1)
         for chain in (effects.DEFAULT_CHAIN, SIX):
             speed, _, threads, possible = rendering(Chain.parse(chain), x, options.repeats)

@@ -30,7 +30,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from gradient_cases import INSTALL, OURS, RATE, Case, cases, eq_then_compressor, exact_sections, find, missing
@@ -285,7 +284,6 @@ def main() -> None:
     parser.add_argument("--chain", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--tuned", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    numba.set_num_threads(1)
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", module="torch|torchlpc|torchcomp")
     if options.memory or options.chain or options.tuned:

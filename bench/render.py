@@ -25,7 +25,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pedalboard
@@ -401,7 +400,6 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose name begins with one of these words")
     parser.add_argument("--memory", nargs=3, metavar=("CASE", "PROGRAM", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    numba.set_num_threads(1)
     torch.set_num_threads(1)
     if options.memory:
         print(measure_memory(*options.memory))

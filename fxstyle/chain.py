@@ -110,15 +110,7 @@ class Chain:
                 f"{address!r} names a slot; write {slot_name}.KNOB, for example"
                 f" {slot_name}.{slot.effect.params[0].name}"
             )
-        if knob == AMOUNT.name:
-            return AMOUNT
-        names = [*slot.effect.defaults(), AMOUNT.name]
-        if knob not in names:
-            raise SettingError(
-                f"effect {slot.effect.name!r} has no setting {knob!r}"
-                + remedy(knob, names, lead="it has", listed=", ".join(names))
-            )
-        return slot.effect.param(knob)
+        return AMOUNT if knob == AMOUNT.name else slot.effect.param(knob, besides=(AMOUNT.name,))
 
     def settings(self) -> dict[str, float]:
         """Return every setting by address, amounts included."""

@@ -217,12 +217,13 @@ class Effect:
         if self.dry is not None:
             object.__setattr__(self, "dry", Dry(anywhere(self.dry.forward), self.dry.render))
 
-    def param(self, name: str) -> Param:
-        """Return the knob `name`, or raise SettingError listing those there are."""
+    def param(self, name: str, besides: tuple[str, ...] = ()) -> Param:
+        """Return the knob `name`, or raise SettingError listing those there are, and those of `besides`."""
         if name not in self._by_name:
+            there = (*self._by_name, *besides)
             raise SettingError(
                 f"effect {self.name!r} has no setting {name!r}"
-                + remedy(name, self._by_name, lead="it has", listed=", ".join(self._by_name))
+                + remedy(name, there, lead="it has", listed=", ".join(there))
             )
         return self._by_name[name]
 

@@ -38,19 +38,17 @@ LEAST_LATENCY = fft.SMALLEST
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _to_spectrum(x: Signal, table: Signal, out: Signal) -> None:
-    """Out (2, M) = spectrum of x, real and imaginary parts apart."""
-    size = out.shape[1]
-    fft.enter(x[:size], x[size:], table, out[0], out[1])
+def _to_spectrum(low: Signal, high: Signal, table: Signal, out: Signal) -> None:
+    """Out (2, M) = spectrum of the signal (low, high), real and imaginary parts apart."""
+    fft.enter(low, high, table, out[0], out[1])
     fft.transform(out[0], out[1], table)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _to_signal(spectrum: Signal, table: Signal, out: Signal) -> None:
-    """Out = M times the signal of `spectrum`, which is overwritten."""
-    size = spectrum.shape[1]
+def _to_signal(spectrum: Signal, table: Signal, low: Signal, high: Signal) -> None:
+    """(low, high) = M times the signal of `spectrum`, which is overwritten."""
     fft.transform_back(spectrum[0], spectrum[1], table)
-    fft.leave(spectrum[0], spectrum[1], table, out[:size], out[size:])
+    fft.leave(spectrum[0], spectrum[1], table, low, high)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -68,11 +66,12 @@ def _multiply(a: Signal, b: Signal, conjugated: float, out: Signal) -> None:
 def _forward(
     x: Signal, ir: Signal, table: Signal, x_spectrum: Signal, ir_spectrum: Signal, y: Signal
 ) -> None:
-    _to_spectrum(x, table, x_spectrum)
-    _to_spectrum(ir, table, ir_spectrum)
+    size = x_spectrum.shape[1]
+    _to_spectrum(x[:size], x[size:], table, x_spectrum)
+    _to_spectrum(ir[:size], ir[size:], table, ir_spectrum)
     product = np.empty_like(x_spectrum)
     _multiply(x_spectrum, ir_spectrum, 1.0, product)
-    _to_signal(product, table, y)
+    _to_signal(product, table, y[:size], y[size:])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -80,13 +79,14 @@ def _adjoint(
     dy: Signal, x_spectrum: Signal, ir_spectrum: Signal, table: Signal, dx: Signal, dh: Signal
 ) -> None:
     spectrum, product = np.empty_like(x_spectrum), np.empty_like(x_spectrum)
-    _to_spectrum(dy, table, spectrum)
+    size = spectrum.shape[1]
+    _to_spectrum(dy[:size], dy[size:], table, spectrum)
     if dx.size:
         _multiply(spectrum, ir_spectrum, -1.0, product)
-        _to_signal(product, table, dx)
+        _to_signal(product, table, dx[:size], dx[size:])
     if dh.size:
         _multiply(spectrum, x_spectrum, -1.0, product)
-        _to_signal(product, table, dh)
+        _to_signal(product, table, dh[:size], dh[size:])
 
 
 class _Convolve(torch.autograd.Function):
@@ -147,8 +147,7 @@ def convolve(x: torch.Tensor, ir: torch.Tensor) -> torch.Tensor:
 def _spectra(low: Signal, high: Signal, table: Signal, out: Signal) -> None:
     """Out (channel, 2, M) = spectra of the signals (low, high), real and imaginary parts apart."""
     for c in range(low.shape[0]):
-        fft.enter(low[c], high[c], table, out[c, 0], out[c, 1])
-        fft.transform(out[c, 0], out[c, 1], table)
+        _to_spectrum(low[c], high[c], table, out[c])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -173,9 +172,7 @@ def _accumulate(response: Signal, x: Signal, other: Signal, y: Signal, out: Sign
 def _signals(spectra: Signal, table: Signal, dry: float, x: Signal, out: Signal) -> None:
     """out[c] = second half of the signal of spectra[c], which is overwritten, plus dry x[c]."""
     for c in range(out.shape[0]):
-        real, imaginary = spectra[c, 0], spectra[c, 1]
-        fft.transform_back(real, imaginary, table)
-        fft.leave(real, imaginary, table, out[c, :0], out[c])
+        _to_signal(spectra[c], table, out[c, :0], out[c])
         for n in range(out.shape[1]):
             out[c, n] += dry * x[c, n]
 

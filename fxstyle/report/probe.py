@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fxstyle.chain import Chain, Slot
 from fxstyle.effect import Effect
+from fxstyle.render import render
 from fxstyle.units import amplitude_to_db, power_to_db
 
 Vector = npt.NDArray[np.float64]
 
 RATE = 44100.0
-BLOCK = 8192
 
 TONE_HZ = 997.0
 """The test tone of AES17: a prime, so that no round rate or frequency meets always the same phases of it."""
@@ -37,14 +37,7 @@ ENVELOPE_POINTS = 1000
 
 def rendered(effect: Effect, x: Vector, settings: Mapping[str, float]) -> Vector:
     """Return the effect's output (2, time) for a stereo signal (2, time), aligned with it."""
-    late = effect.latency(RATE, settings)
-    stream = np.pad(x, ((0, 0), (0, late)))
-    state: Any = None
-    blocks = []
-    for begin in range(0, stream.shape[1], BLOCK):
-        y, state = effect.render(stream[:, begin : begin + BLOCK], RATE, state, **settings)
-        blocks.append(np.asarray(y, dtype=np.float64))
-    return np.asarray(np.concatenate(blocks, axis=1)[:, late:])
+    return np.asarray(render(Chain((Slot(effect, settings),)), x, round(RATE)), dtype=np.float64)
 
 
 def on_both(x: Vector) -> Vector:

@@ -25,7 +25,6 @@ import numpy as np
 from fxstyle.effect import Effect
 from fxstyle.report.figures import EQ_LEAST_SPAN_DB, FREQUENCY, FREQUENCY_TICKS
 from fxstyle.report.probe import (
-    BLOCK,
     ENVELOPE_S,
     NOTHING_DB,
     RATE,
@@ -70,6 +69,7 @@ SETTLING_S, HEARD_S = 0.8, 0.2
 """A tone is given this long to settle, and is measured for as long as that."""
 
 NOISE_S = 12.0
+WELCH_FRAMES = 8192
 SOFT_DB, LOUD_DB = -50.0, -14.0
 """RMS levels of the noise: below and above where effects of level begin to act."""
 
@@ -225,11 +225,11 @@ def _noise_responses(effect: Effect, settings: Mapping[str, float]) -> tuple[Plo
     for level in (LOUD_DB, SOFT_DB):
         x = db_to_amplitude(level) * pink
         y = rendered(effect, on_both(x), settings)[0]
-        f, cross = csd(x, y, RATE, nperseg=BLOCK)
-        _, power = welch(x, RATE, nperseg=BLOCK)
+        f, cross = csd(x, y, RATE, nperseg=WELCH_FRAMES)
+        _, power = welch(x, RATE, nperseg=WELCH_FRAMES)
         gain = np.abs(cross / power)
         if not effect.time_invariant:  # a moving delay would be taken for a filter
-            gain = np.sqrt(welch(y, RATE, nperseg=BLOCK)[1] / power)
+            gain = np.sqrt(welch(y, RATE, nperseg=WELCH_FRAMES)[1] / power)
         curve = amplitude_to_db(_around(gain, f[1]), floor_db=NOTHING_DB)
         named[f"pink noise at {level:g} dB"] = np.asarray(curve)
     flat = all(np.max(np.abs(curve)) <= SAME_DB for curve in named.values())
