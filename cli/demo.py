@@ -37,7 +37,9 @@ TREATMENT = {
     "compressor.ratio": 4.0,
     "compressor.attack_ms": 8.0,
     "compressor.release_ms": 120.0,
-    "reverb.t60_mid_s": 1.4,
+    "reverb.t60_500_s": 1.4,
+    "reverb.t60_1k_s": 1.4,
+    "reverb.t60_2k_s": 1.2,
     "reverb.level_db": -8.0,
     "gain.gain_db": -3.0,
 }

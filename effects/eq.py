@@ -36,7 +36,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
-from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +44,7 @@ import torch
 
 from fxstyle.dsp.biquad import CUT_SECTIONS, SLOPES_DB, Pass, bell, cut, cut_over_corner, cut_poles
 from fxstyle.dsp.recurrence import SosState, sosfilt, sosfilt_block
-from fxstyle.effect import Effect, Samples
+from fxstyle.effect import Effect, Samples, with_knobs
 from fxstyle.errors import SettingError
 from fxstyle.param import Param
 from fxstyle.units import NEPERS_OF_60_DB, power_to_db
@@ -324,42 +323,24 @@ def start(source: Measurement, reference: Measurement, peaks: int = PEAKS) -> di
     return dict(zip(names, values.tolist(), strict=True))
 
 
-def _takes(function: Any, names: tuple[str, ...]) -> Any:
-    """Declare the knobs of a function that takes any, so that it can be read what they are."""
-    positional = [
-        p for p in Signature.from_callable(function).parameters.values() if p.kind is not p.VAR_KEYWORD
-    ]
-    function.__signature__ = Signature(
-        [*positional, *(Parameter(name, Parameter.KEYWORD_ONLY) for name in names)]
-    )
-    return function
-
-
 def _build(name: str, peaks: int) -> Effect:
     names = tuple(param.name for param in _params(peaks))
 
-    def check(knobs: Mapping[str, Any]) -> None:
-        if knobs.keys() != set(names):
-            wrong = ", ".join(sorted(knobs.keys() ^ set(names)))
-            raise TypeError(f"{name} takes each of its {len(names)} knobs, and no others: see to {wrong}")
-
     def forward(x: torch.Tensor, rate: float, **knobs: torch.Tensor) -> torch.Tensor:
         """Equalise each row of (batch, channel, time) by its own settings."""
-        check(knobs)
         sos = design(rate, knobs)
         return sosfilt(x, sos[:, _needed(sos, knobs)])
 
     def render(x: Samples, rate: float, state: SosState | None, **knobs: float) -> tuple[Samples, SosState]:
         """Equalise a block (channel, time)."""
-        check(knobs)
         return sosfilt_block(x, _design_once(rate, peaks, tuple(knobs[name] for name in names)), state)
 
     return Effect(
         name=name,
         summary=f"Parametric equaliser: two cuts, two shelves, {peaks} peak{'s' if peaks > 1 else ''}",
         params=_params(peaks),
-        forward=_takes(forward, names),
-        render=_takes(render, names),
+        forward=with_knobs(name, names, forward),
+        render=with_knobs(name, names, render),
         # Both forms run the same kernel in float64; what differs is that render skips bands at 0 dB.
         tolerance_db=-120.0,
         tail_s=tail_s,

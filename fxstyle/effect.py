@@ -104,10 +104,10 @@ def _forward_checked(name: str, params: tuple[Param, ...], forward: Forward) -> 
                 )
         for param in choices:
             value = knobs[param.name].detach()
-            wrong = (value != value.round()) | (value < param.low) | (value > param.high)
-            if wrong.any():
+            wrong = next((number for number in value.tolist() if not param.admits(number)), None)
+            if wrong is not None:
                 raise SettingError(
-                    f"{name}.{param.name} = {value[wrong][0].item():g} is no choice; there are"
+                    f"{name}.{param.name} = {wrong:g} is no choice; there are"
                     f" {', '.join(f'{i} ({word})' for i, word in enumerate(param.choices))}"
                 )
         return forward(x, rate, **knobs)
@@ -132,6 +132,26 @@ def _render_checked(name: str, render: Render) -> Render:
         y, memory = render(x, rate, None if state is None else state.inner, **knobs)
         return y, Stream(x.shape[0], x.dtype, memory)
 
+    return checked
+
+
+def with_knobs(effect: str, names: tuple[str, ...], function: Callable[..., Any]) -> Any:
+    """Return a function of **knobs so that it takes just these, and so that it can be read that it does.
+
+    For effects with more knobs than one would write down one by one. Raises TypeError for others.
+    """
+
+    @wraps(function)
+    def checked(*arguments: Any, **knobs: Any) -> Any:
+        if knobs.keys() != set(names):
+            wrong = ", ".join(sorted(knobs.keys() ^ set(names)))
+            raise TypeError(f"{effect} takes each of its {len(names)} knobs, and no others: see to {wrong}")
+        return function(*arguments, **knobs)
+
+    parameter = inspect.Parameter
+    positional = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    keywords = [parameter(name, parameter.KEYWORD_ONLY) for name in names]
+    checked.__signature__ = inspect.Signature([*positional, *keywords])  # type: ignore[attr-defined]  # a function's own
     return checked
 
 
@@ -171,6 +191,7 @@ class Effect:
     dry: what the dry sound passes where the amount is below 1, for effects that turn the phase even of what
         they leave alone; None: nothing.
     idle: the knobs that do not count at these settings.
+    smooth: rows of knobs, such as those of neighbouring bands, that a fit keeps from jumping.
     """
 
     name: str
@@ -189,6 +210,7 @@ class Effect:
     straight_through: bool = False
     dry: Dry | None = None
     idle: Callable[[Mapping[str, float]], Collection[str]] = _none_idle
+    smooth: tuple[tuple[str, ...], ...] = ()
     _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -208,6 +230,8 @@ class Effect:
                 )
         if self.level_knob is not None and self.level_knob not in names:
             raise ValueError(f"effect {self.name}: its level knob {self.level_knob!r} is not among {names}")
+        if not {knob for row in self.smooth for knob in row} <= set(names):
+            raise ValueError(f"effect {self.name}: its smooth knobs {self.smooth} are not all among {names}")
         object.__setattr__(self, "_by_name", {p.name: p for p in self.params})
         # Here, because importing torch takes its time and whoever makes an effect has done so.
         from fxstyle.device.host import anywhere

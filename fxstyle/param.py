@@ -8,14 +8,17 @@ frequencies, times, ratios and Q are logarithmic; decibels are linear already.
 
 A choice ("tanh", "tube") is a knob whose value is the number of a word, counted from 0: kernels and batches
 work with the number, people and presets with the word. It has no gradient, so the fit leaves it alone.
+A choice of an impulse response has words of its own and takes those of fxstyle/responses.py as well.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from fxstyle import responses
 from fxstyle.errors import SettingError
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ class Param:
     fitted: whether a fit turns it unasked; else only if it is given bounds. A choice is never fitted.
     stereo: whether it does nothing to a mono sound.
     choices: the words of a choice, in the order of their numbers; see `Param.choice`.
+    responses: whether a choice takes impulse responses that were read from files as well.
     """
 
     name: str
@@ -54,9 +58,12 @@ class Param:
     fitted: bool = True
     choices: tuple[str, ...] = ()
     stereo: bool = False
+    responses: bool = False
 
     @classmethod
-    def choice(cls, name: str, choices: tuple[str, ...], default: str, help: str) -> Param:
+    def choice(
+        cls, name: str, choices: tuple[str, ...], default: str, help: str, *, responses: bool = False
+    ) -> Param:
         """Return a knob that takes one of several words."""
         return cls(
             name,
@@ -67,6 +74,7 @@ class Param:
             help=help,
             fitted=False,
             choices=choices,
+            responses=responses,
         )
 
     def __post_init__(self) -> None:
@@ -90,11 +98,11 @@ class Param:
         """
         address = f"{where}.{self.name}" if where else self.name
         if self.choices:
-            if value in self.choices:
-                return float(self.choices.index(str(value)))
-            if isinstance(value, bool) or value not in range(len(self.choices)):
-                raise SettingError(f"{address}: {value!r} is not one of {', '.join(self.choices)}")
-            return float(value)
+            number = self._number(value)
+            if number is None:
+                more = ", nor an impulse response that was read" if self.responses else ""
+                raise SettingError(f"{address}: {value!r} is not one of {', '.join(self.choices)}{more}")
+            return number
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise SettingError(f"{address}: expected a number in {self._unit_text()}, got {value!r}")
         if not math.isfinite(value) or not self.low <= value <= self.high:
@@ -111,6 +119,8 @@ class Param:
         Raises SettingError as `check` does, and where the text is no number.
         """
         if self.choices:
+            if self.responses and self._number(text) is None and Path(text).is_file():
+                return float(responses.add(responses.read(text)))
             return self.check(text, where)
         try:
             number = float(text)
@@ -122,13 +132,26 @@ class Param:
             ) from None
         return self.check(number, where)
 
+    def admits(self, number: float) -> bool:
+        """Whether it is the number of a word of this choice."""
+        return number in range(len(self.choices)) or (self.responses and responses.known(number))
+
+    def _number(self, value: float | str) -> float | None:
+        """Return the number of a word, or of a number, of this choice."""
+        if isinstance(value, str):
+            if value in self.choices:
+                return float(self.choices.index(value))
+            number = responses.number_of(value) if self.responses else None
+            return None if number is None else float(number)
+        return float(value) if not isinstance(value, bool) and self.admits(value) else None
+
     def _unit_text(self) -> str:
         return self.unit or "(no unit)"
 
     def format(self, value: float) -> str:
         """`value` with its unit, as people read it: 3.5 kHz, 120 ms, -18.0 dB, 4.0:1, tube."""
         if self.choices:
-            return self.choices[round(value)]
+            return self._word(value)
         if self.unit == "Hz":
             return f"{value / 1000.0:.3g} kHz" if value >= 1000.0 else f"{value:.3g} Hz"
         if self.unit == "dB":
@@ -139,7 +162,11 @@ class Param:
 
     def written(self, value: float) -> float | str:
         """Return what a preset holds: the number, or the word of a choice."""
-        return self.choices[round(value)] if self.choices else value
+        return self._word(value) if self.choices else value
+
+    def _word(self, value: float) -> str:
+        number = round(value)
+        return self.choices[number] if number < len(self.choices) else responses.get(number).word
 
     def to_unit(self, value: float) -> float:
         """Map a physical value to u in [0, 1]."""

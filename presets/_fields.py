@@ -11,7 +11,7 @@ import unicodedata
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
 
 MAX_NAME = 200
 MAX_TEXT = 4000
@@ -60,6 +60,12 @@ def safe_name(text: str) -> str:
 def safe_text(text: str) -> str:
     """Turn any text into one that a preset accepts as a description, message or note."""
     return "".join("_" if _is_control(c) and c not in "\n\t" else c for c in text)[:MAX_TEXT]
+
+
+class Record(BaseModel):
+    """Part of a preset: of the right types, nothing else in it, and not to be changed."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
 Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_check_name)]

@@ -84,6 +84,8 @@ def _under(where: Sequence[str | int]) -> str:
     """Return what the object of the field at `where` stands under: a key of `fields`."""
     if len(where) > 2 and where[-3] == "settings":
         return "settings"
+    if len(where) > 2 and where[-3] == "responses":
+        return "responses"
     return next((str(part) for part in reversed(where[:-1]) if isinstance(part, str)), "")
 
 

@@ -3,7 +3,8 @@
     {"format": "fxstyle-preset", "version": 1, "name": "...", "description": "...",
      "chain": [{"effect": "compressor", "name": "compressor", "amount": 1.0, "bypass": false,
                 "settings": {"threshold_db": {"value": -18.0, "unit": "dB"}, ...}}, ...],
-     "provenance": {"program": "fxstyle 0.1.0", "created": "2026-01-31T12:00:00+00:00", ...}}
+     "provenance": {"program": "fxstyle 0.1.0", "created": "2026-01-31T12:00:00+00:00", ...},
+     "responses": {"hall.wav#3f2a9c01": {"rate": 48000, "channels": 2, "flac": "..."}}}
 
 Numbers are written with the shortest text that reads back to the same float64 (Python's `repr`), so
 a chain survives save and load to the bit.
@@ -29,13 +30,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from fxstyle import effects
+from fxstyle import effects, responses
 from fxstyle.chain import AMOUNT, MOST_SLOTS, Chain, Slot
 from fxstyle.effect import Effect
 from fxstyle.errors import FxstyleError, PresetError, SettingError
 from fxstyle.files import write_text
 from fxstyle.param import Param
-from fxstyle.presets._fields import Name, Number, Sha256, Text, Time, Value
+from fxstyle.presets._fields import Name, Number, Record, Sha256, Text, Time, Value
+from fxstyle.presets._responses import StoredResponse, beside, restore, stored
 from fxstyle.presets._text import address, as_written, parse_json, read_json, shown
 from fxstyle.presets._words import in_words
 
@@ -49,16 +51,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
-
-
 def _without_default(schema: dict[str, Any]) -> None:
     """Drop a default that stands for nothing and is filled in."""
     schema.pop("default", None)
 
 
-class Setting(_Record):
+class Setting(Record):
     """One knob's value and the unit it is in."""
 
     value: Value = Field(description="a number in its unit, or the word of a choice")
@@ -82,7 +80,7 @@ AnySetting = Annotated[
 ]
 
 
-class Place(_Record):
+class Place(Record):
     """One effect in the chain."""
 
     effect: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")] = Field(description="kind of effect")
@@ -100,7 +98,7 @@ class Place(_Record):
     )
 
 
-class Recording(_Record):
+class Recording(Record):
     """A file that took part in the match."""
 
     name: Name = Field(description="file name without its folder")
@@ -110,7 +108,7 @@ class Recording(_Record):
     duration_s: Annotated[Number, Field(ge=0.0)] | None = None
 
 
-class Score(_Record):
+class Score(Record):
     """What the judge said: distances to the reference, smaller is closer."""
 
     before: Number
@@ -120,7 +118,7 @@ class Score(_Record):
     message: Text = ""
 
 
-class Provenance(_Record):
+class Provenance(Record):
     """Where the settings came from; every field may be absent."""
 
     program: Text | None = None
@@ -137,7 +135,7 @@ class Provenance(_Record):
     notes: Annotated[tuple[Text, ...], Field(strict=False, max_length=100)] = ()
 
 
-class Preset(_Record):
+class Preset(Record):
     """A chain with its settings and their provenance; checks itself against the effects there are."""
 
     model_config = ConfigDict(
@@ -152,9 +150,19 @@ class Preset(_Record):
         alias="chain", description="effects in the order the sound passes them"
     )
     provenance: Provenance = Provenance()
+    responses: dict[Name, StoredResponse] = Field(
+        default={},
+        max_length=MOST_SLOTS,
+        description="impulse responses, by the word that settings call them",
+    )
 
     @model_validator(mode="after")
     def _check_and_fill(self) -> Self:
+        for word, given in self.responses.items():
+            try:
+                restore(word, given)
+            except ValueError as error:
+                raise ValueError(f"{address(('responses', word))}.{error}") from None
         taken: set[str] = set()
         for index, place in enumerate(self.places):
             where = address(("chain", index))
@@ -181,6 +189,7 @@ class Preset(_Record):
             filled.append(_filled(place, name))
         # The record is frozen for all but its own construction.
         object.__setattr__(self, "places", tuple(filled))
+        object.__setattr__(self, "responses", _used(filled, self.responses))
         if told:
             # A knob that came later, at its default, is no change of what the story is about.
             digest = {"settings_sha256": self.settings_sha256()}
@@ -242,6 +251,8 @@ class Preset(_Record):
     def to_json(self) -> str:
         """Return the preset as indented JSON; each number reads back to the same float64."""
         content = self.model_dump(mode="json", exclude_none=True)
+        if not self.responses:
+            del content["responses"]
         return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -257,7 +268,7 @@ class Preset(_Record):
         source = Path(path)
         content = read_json(source)
         try:
-            return cls._validated(content)
+            return cls._validated(beside(content, source.parent))
         except PresetError as error:
             raise PresetError(f"{source}: {error}") from None
 
@@ -312,7 +323,8 @@ def _check_setting(where: str, effect: Effect, knob: str, setting: Setting) -> N
     where += ".value" if "unit" in setting.model_fields_set else ""
     value = _word(param, setting.value)
     if param.choices or isinstance(value, (str, bool)):
-        if value not in param.choices:
+        named = isinstance(value, str) and param.responses and responses.number_of(value) is not None
+        if value not in param.choices and not named:
             allowed = ", ".join(param.choices) or f"a number from {param.low:g} to {param.high:g}"
             raise ValueError(f"{where}: {as_written(setting.value)} is not {allowed}")
     elif not param.low <= value <= param.high:
@@ -339,6 +351,18 @@ def _filled(place: Place, name: str) -> Place:
     return place.model_copy(update={"name": name, "settings": settings})
 
 
+def _used(places: list[Place], there: dict[str, StoredResponse]) -> dict[str, StoredResponse]:
+    """Return the responses that settings name, those of `there` as they are."""
+    used = {}
+    for place in places:
+        for param in effects.get(place.effect).params:
+            word = place.settings[param.name].value
+            number = responses.number_of(str(word)) if param.responses else None
+            if number is not None:
+                used[str(word)] = there.get(str(word)) or stored(number)
+    return used
+
+
 def _names(record: type[BaseModel]) -> tuple[str, ...]:
     return tuple(field.alias or name for name, field in record.model_fields.items())
 
@@ -351,6 +375,7 @@ _FIELDS = {
     "input": _names(Recording),
     "reference": _names(Recording),
     "score": _names(Score),
+    "responses": _names(StoredResponse),
 }
 """The fields of the objects of a preset, by what they stand under."""
 

@@ -102,7 +102,9 @@ _EQ = {"low_cut_hz": 60.0, "low_shelf_db": 4.0, "high_shelf_db": -5.0, "high_cut
 _EQ |= {f"peak{i}_db": (-1.0) ** i * (2.0 + i % 6) for i in range(1, 17)}
 _STEEP = {**_EQ, "low_cut_slope": "36", "high_cut_slope": "18"}
 _GATE = {"threshold_db": -3.0, "ratio": 4.0, "knee_db": 12.0, "hold_ms": 5.0, "release_ms": 20.0, "link": 0.7}
-_ROOM = {"t60_low_s": 0.5, "t60_mid_s": 0.4, "t60_high_s": 0.3, "width": 0.6}
+_ROOM = {f"t60_{band}_s": 0.3 for band in ("63", "125", "250", "500", "1k", "2k", "4k", "8k")} | {
+    "width": 0.6
+}
 _TEMPO = ("tempo_bpm",)
 
 CASES: dict[str, tuple[Case, ...]] = {
@@ -146,7 +148,7 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case(peak_db=24.0, only=("high_hz",)),
     ),
     "phaser": (Case(without=_TEMPO), Case({"sync": "1/8"}, only=_TEMPO)),
-    "reverb": (Case(_ROOM, rate=8000.0, length=4000),),
+    "reverb": (Case(_ROOM, rate=16000.0, length=6000),),
     "saturation": tuple(
         Case({"curve": curve, "oversampling": times, "drive_db": 9.0},
              without=() if curve == "tube" else ("bias",))

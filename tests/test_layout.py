@@ -108,6 +108,7 @@ FORBIDDEN = [
     ("fxstyle.device", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects", "fxstyle.chain")),
     ("fxstyle.embed", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects")),
     ("fxstyle.report", ("fxstyle.cli",)),
+    ("fxstyle.rooms", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.report", "fxstyle.effects")),
     ("fxstyle.render", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.report")),
     ("fxstyle.chain", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.report", "fxstyle.render")),
     ("fxstyle.effect", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects", "fxstyle.chain")),

@@ -1,10 +1,11 @@
 """What is minimised: the distance of a candidate's output to the target, and a prior on its settings.
 
-    J(z) = sum_e sum_g d_eg(embed_e(chain_z(x)), target_e) + lambda sum_j ((u_j - u_j0) / sigma_j)^2
+    J(z) = sum_e sum_g d_eg(embed_e(chain_z(x)), target_e) + lambda (u - u_0)^T C^-1 (u - u_0)
 
-over embeddings e and their named terms g; u_0 is the chain at its defaults and sigma_j the
-knob's spread. The prior keeps settings that the recordings say nothing about where an engineer would
-leave them, and stops the fit from explaining the other content by extreme settings.
+over embeddings e and their named terms g; u_0 is the chain at its defaults and C the covariance that space.py
+describes: each knob's spread, and neighbouring bands together. The prior keeps settings that the recordings
+say nothing about where an engineer would leave them, and stops the fit from explaining the other content by
+extreme settings.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from fxstyle.fit.space import Space
 
 PRIOR_WEIGHT = 0.03
 """lambda. The distance is a mean over features, of which some thirty are independent: in a log-likelihood
-each knob's ((u - u0) / sigma)^2 weighs one thirtieth of it."""
+a knob's ((u - u0) / spread)^2 weighs one thirtieth of it."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,7 @@ class Objective:
         y = self.space.base.forward(x, self.rate, settings)
         terms = self._distances(y)
         if self.space.size:
-            home = torch.from_numpy(self.space.unit({}))
-            departure = ((u - home) / self.space.spread).square().sum(-1)
-            terms["prior"] = PRIOR_WEIGHT * departure.to(y.dtype)
+            terms["prior"] = PRIOR_WEIGHT * self.space.departure(u).to(y.dtype)
         return torch.stack(list(terms.values())).sum(0), terms
 
     def _distances(self, y: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -3,10 +3,14 @@
     v_j = from_unit(low_j + (high_j - low_j) u_j)
 
 with [low, high] the part of the knob's range left by the locks, in the knob's own unit scale.
+
+What is thought of u before anything is heard is a normal distribution around the chain at its defaults: each
+knob has its spread, and neighbours in a row of bands go together, with a correlation of NEIGHBOURS^distance.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,6 +23,9 @@ from fxstyle.fit.locks import Locks
 from fxstyle.param import Param
 
 Vector = npt.NDArray[np.float64]
+
+NEIGHBOURS = 0.85
+"""Correlation of neighbouring bands: the decay times of rooms, octave by octave, about follow it."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,26 @@ class Space:
                     self.base = self.base.with_settings({address: pinned})
         self.knobs = tuple(knobs)
         self._low = torch.tensor([k.low for k in knobs], dtype=torch.float64)
-        self.spread = torch.tensor([k.param.spread / (k.high - k.low) for k in knobs], dtype=torch.float64)
+        self.factor = torch.from_numpy(np.linalg.cholesky(self._covariance()))
         self._span = torch.tensor([k.high - k.low for k in knobs], dtype=torch.float64)
+
+    def _covariance(self) -> Vector:
+        """Covariance (N, N) of u before anything is heard."""
+        spread = np.array([k.param.spread / (k.high - k.low) for k in self.knobs])
+        correlation = np.eye(len(spread))
+        at = {k.address: i for i, k in enumerate(self.knobs)}
+        for slot in self.base:
+            for row in slot.effect.smooth:
+                free = [(band, at[a]) for band, knob in enumerate(row) if (a := f"{slot.name}.{knob}") in at]
+                for (band, i), (other, j) in itertools.product(free, free):
+                    correlation[i, j] = NEIGHBOURS ** abs(band - other)
+        return np.asarray(correlation * np.outer(spread, spread))
+
+    def departure(self, u: torch.Tensor) -> torch.Tensor:
+        """Squared distances (candidate,) of positions (candidate, N) from the defaults, in spreads."""
+        home = torch.from_numpy(self.unit({}))
+        whitened: torch.Tensor = torch.linalg.solve_triangular(self.factor, (u - home).T, upper=False)
+        return whitened.square().sum(dim=0)
 
     @property
     def size(self) -> int:

@@ -7,9 +7,15 @@ import pytest
 import scipy.signal
 import torch
 
+from fxstyle.dsp.noise import BAND_NAMES, centres_hz
 from fxstyle.effects.reverb import DRY_DB, EFFECT, response
 
 RATE = 48_000.0
+
+
+def _alike(t60_s, tone_db=0.0):
+    """All octaves with one decay and one level."""
+    return {f"t60_{b}_s": t60_s for b in BAND_NAMES} | {f"tone_{b}_db": tone_db for b in BAND_NAMES}
 
 
 def _knobs(**changed):
@@ -18,7 +24,7 @@ def _knobs(**changed):
 
 
 def _ir(channels=2, rate=RATE, **changed):
-    return response(rate, channels, torch.float64, **_knobs(**changed))[0].numpy()
+    return response(rate, channels, torch.float64, torch.device("cpu"), **_knobs(**changed))[0].numpy()
 
 
 def _t60_s(ir, centre_hz, rate=RATE):
@@ -34,11 +40,11 @@ def _t60_s(ir, centre_hz, rate=RATE):
 @pytest.mark.parametrize("rate", [44_100.0, 48_000.0])
 @pytest.mark.parametrize("decays_s", [(1.2, 1.0, 0.7), (0.6, 0.5, 0.4), (3.0, 2.0, 0.8), (4.0, 4.0, 4.0)])
 def test_each_octave_decays_as_asked(rate, decays_s):
-    low, mid, high = decays_s
-    ir = _ir(rate=rate, t60_low_s=low, t60_mid_s=mid, t60_high_s=high, predelay_ms=0.0)
-    centres_hz = 62.5 * 2.0 ** np.arange(8)
-    wanted = np.exp(np.interp(np.log(centres_hz), np.log([125, 1000, 8000]), np.log(decays_s)))
-    found = np.array([[_t60_s(channel, f, rate) for f in centres_hz] for channel in ir])
+    centres = centres_hz(rate)
+    wanted = np.exp(np.interp(np.log(centres), np.log([125, 1000, 8000]), np.log(decays_s)))
+    knobs = {f"t60_{band}_s": float(t) for band, t in zip(BAND_NAMES, wanted, strict=True)}
+    ir = _ir(rate=rate, **knobs, predelay_ms=0.0)
+    found = np.array([[_t60_s(channel, f, rate) for f in centres] for channel in ir])
     error = found / wanted - 1
     # A decay in a low band holds few independent samples (bandwidth x time), hence the two limits.
     assert np.abs(error[:, :3]).max() < 0.12
@@ -49,28 +55,43 @@ def test_each_octave_decays_as_asked(rate, decays_s):
 @pytest.mark.parametrize("decay_s", [0.08, 1.0, 8.0])
 @pytest.mark.parametrize("rate", [8000.0, 48_000.0])
 def test_energy_is_the_level_whatever_the_decay(level_db, decay_s, rate):
-    ir = _ir(
-        2, rate, t60_low_s=decay_s, t60_mid_s=decay_s, t60_high_s=decay_s, level_db=level_db, tone_db=5.0
-    )
+    ir = _ir(2, rate, **_alike(decay_s), level_db=level_db)
     np.testing.assert_allclose(10 * np.log10((ir**2).sum(axis=1)), level_db, atol=1e-6)
 
 
 def test_wet_noise_has_the_level_over_dry_noise():
     x = np.random.default_rng(0).standard_normal((1, 1, 200_000))
-    y = EFFECT.forward(torch.from_numpy(x), RATE, **_knobs(level_db=-10.0)).numpy() - x
+    y = EFFECT.forward(torch.from_numpy(x), RATE, **_knobs(**_alike(1.0), level_db=-10.0)).numpy() - x
     settled = slice(60_000, None)
     ratio_db = 10 * np.log10((y[..., settled] ** 2).mean() / (x**2).mean())
     assert ratio_db == pytest.approx(-10.0, abs=0.2)
 
 
-@pytest.mark.parametrize(("tone_db", "wanted_db"), [(-9.0, 18.0), (0.0, 0.0), (6.0, -12.0)])
-def test_tone_tilts_the_response(tone_db, wanted_db):
-    ir = _ir(1, t60_low_s=4.0, t60_mid_s=4.0, t60_high_s=4.0, tone_db=tone_db)[0]
-    frequency_hz, power = scipy.signal.welch(ir, RATE, nperseg=8192)
-    low, high = (
-        power[(frequency_hz > f / 2**0.5) & (frequency_hz < f * 2**0.5)].mean() for f in (125.0, 8000.0)
-    )
-    assert 10 * np.log10(low / high) == pytest.approx(wanted_db, abs=1.0)
+@pytest.mark.parametrize("changed", ["t60_1k_s", "tone_1k_db"])
+def test_the_level_of_an_octave_is_its_tone_whatever_its_decay(changed):
+    """By an octave filter of scipy, relative to the octave four below."""
+    louder = {"t60_1k_s": 4.0, "tone_1k_db": 9.0}[changed]
+    plain, other = (_ir(1, **{**_alike(1.0), **more})[0] for more in ({}, {changed: louder}))
+    sos = scipy.signal.butter(6, [1000 / 2**0.5, 1000 * 2**0.5], "bandpass", fs=RATE, output="sos")
+    energies = [(scipy.signal.sosfilt(sos, np.pad(ir, (0, 4800))) ** 2).sum() for ir in (plain, other)]
+    wanted_db = {"t60_1k_s": 0.0, "tone_1k_db": 9.0}[changed]
+    # The noise of half a second is known to 10 log10(1 + 1/sqrt(700 Hz x .07 s)) = .6 dB.
+    assert 10 * np.log10(energies[1] / energies[0]) == pytest.approx(wanted_db, abs=1.2)
+
+
+def test_tones_add_to_the_level():
+    energies = [(_ir(1, **_alike(0.5, tone), level_db=-6.0)[0] ** 2).sum() for tone in (-5.0, 0.0, 5.0)]
+    np.testing.assert_allclose(10 * np.log10(energies), [-11.0, -6.0, -1.0], atol=1e-6)
+
+
+def test_an_onset_rises_like_a_charging_capacitor():
+    sudden, slow = (_ir(1, onset_ms=ms, predelay_ms=10.0)[0] for ms in (0.1, 20.0))
+    t_ms = np.arange(sudden.size) / 48.0 - 10.0
+    rise = 1 - np.exp(-np.maximum(t_ms, 0.0) / 20.0)
+    # Both have the same energy; and within the four taps of the delay the rise has to be somewhere.
+    wanted = sudden * rise
+    wanted *= np.sqrt((slow**2).sum() / (wanted**2).sum())
+    assert ((slow - wanted) ** 2).sum() < 1e-4 * (slow**2).sum()
 
 
 def test_predelay_moves_the_onset():
@@ -83,7 +104,7 @@ def test_predelay_moves_the_onset():
 
 @pytest.mark.parametrize(("width", "correlation"), [(0.0, 1.0), (0.5, 0.5**0.5), (1.0, 0.0)])
 def test_width_is_the_correlation_of_the_channels(width, correlation):
-    left, right = _ir(2, width=width, t60_low_s=4.0, t60_mid_s=4.0, t60_high_s=4.0)
+    left, right = _ir(2, width=width, **_alike(4.0))
     found = (left * right).sum() / np.sqrt((left**2).sum() * (right**2).sum())
     assert found == pytest.approx(correlation, abs=0.02)
 
@@ -111,7 +132,7 @@ def test_reverb_is_linear_time_invariant_and_the_same_each_time():
 
 def test_rows_of_a_batch_do_not_depend_on_each_other():
     x = torch.randn(2, 2, 5000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    short, long = _knobs(t60_mid_s=0.1, t60_low_s=0.1, t60_high_s=0.1), _knobs(t60_mid_s=3.0)
+    short, long = _knobs(**_alike(0.1)), _knobs(t60_1k_s=3.0, onset_ms=7.0)
     both = {name: torch.cat([short[name], long[name]]) for name in short}
     together = EFFECT.forward(x, RATE, **both)
     for row, knobs in enumerate((short, long)):
@@ -132,12 +153,11 @@ def test_gradients():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 2, 40, dtype=torch.float64, generator=generator, requires_grad=True)
     knobs = {
-        "t60_low_s": [0.08, 0.2],
-        "t60_mid_s": [0.1, 0.15],
-        "t60_high_s": [0.09, 0.08],
+        **{f"t60_{band}_s": [0.0803 + 0.01 * i, 0.2003 - 0.01 * i] for i, band in enumerate(BAND_NAMES)},
         "level_db": [-6.0, 3.0],
-        "tone_db": [-3.0, 4.0],
+        **{f"tone_{band}_db": [-3.0 + i, 4.0 - i] for i, band in enumerate(BAND_NAMES)},
         "predelay_ms": [0.3, 7.7],
+        "onset_ms": [5.0, 1.0],
         "width": [0.4, 0.9],
     }
     values = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in knobs.values()]
@@ -167,11 +187,13 @@ def _measured(decay_s):
 
 
 def test_start_takes_the_decay_of_a_longer_reference():
-    dry, wet = _measured([0.3] * 8), _measured([2.4, 2.4, 2.4, 1.5, 1.5, 1.5, 0.9, 0.9])
+    decays_s = [2.4, 2.4, 2.4, 1.5, 1.5, 1.5, 0.9, 0.9]
+    dry, wet = _measured([0.3] * 8), _measured(decays_s)
     assert EFFECT.start(wet, dry)["level_db"] == DRY_DB
     assert EFFECT.start(dry, _measured([np.nan] * 8))["level_db"] == DRY_DB
     guess = EFFECT.start(dry, wet)
-    assert guess["t60_low_s"] == pytest.approx(2.4)
-    assert guess["t60_mid_s"] == pytest.approx(1.5)
-    assert guess["t60_high_s"] == pytest.approx(0.9)
+    # an octave to either side counts
+    assert [guess[f"t60_{b}_s"] for b in BAND_NAMES] == pytest.approx(
+        [2.4, 2.4, 2.4, 1.5, 1.5, 1.5, 0.9, 0.9]
+    )
     assert DRY_DB < guess["level_db"] < 0.0

@@ -51,7 +51,7 @@ def test_draws_follow_the_prior() -> None:
     assert np.quantile(rows[:, cut], 0.9) > 0.3
     gain = [k.address for k in space.knobs].index("eq.peak3_db")
     assert rows[:, gain].mean() == pytest.approx(0.5, abs=0.03)
-    assert np.std(rows[:, gain]) < 1.5 * float(space.spread[gain])
+    assert np.std(rows[:, gain]) < 1.5 * float(space.factor[gain, gain])
 
 
 def test_screening_keeps_the_best_that_differ() -> None:
