@@ -58,19 +58,22 @@ class Banded:
     end_s: Floats
 
 
+def octave_shapes(frequency_hz: Floats, rate: float) -> Floats:
+    """Return how much of each frequency belongs to each octave, (band, frequency); they add up to 1."""
+    octave = np.log2(np.maximum(frequency_hz, 1e-3))
+    edges = [math.log2(f) - 0.5 for f in centres_hz(rate)[1:]]
+    # what belongs to the octaves above an edge
+    above = [np.sin(np.pi / 2 * np.clip((octave - e) / EDGE_OCTAVES + 0.5, 0.0, 1.0)) ** 2 for e in edges]
+    steps = [np.ones_like(octave), *above, np.zeros_like(octave)]
+    return np.stack([a - b for a, b in itertools.pairwise(steps)])
+
+
 def split(h: Floats, rate: float) -> Floats:
     """Return (channel, band, time) of h (channel, time): octaves that add up to it."""
     around = math.ceil(AROUND_S * rate)
     size = scipy.fft.next_fast_len(h.shape[1] + 2 * around, real=True)
-    spectrum = scipy.fft.rfft(h, size)
-    frequency_hz = scipy.fft.rfftfreq(size, 1.0 / rate)
-    octave = np.log2(np.maximum(frequency_hz, 1e-3))
-    edges = [math.log2(f) - 0.5 for f in centres_hz(rate)[1:]]
-    # above[b]: how much of a frequency belongs to the octaves from b + 1 on
-    above = [np.sin(np.pi / 2 * np.clip((octave - e) / EDGE_OCTAVES + 0.5, 0.0, 1.0)) ** 2 for e in edges]
-    steps = [np.ones_like(octave), *above, np.zeros_like(octave)]
-    shapes = np.stack([a - b for a, b in itertools.pairwise(steps)])
-    return np.asarray(scipy.fft.irfft(spectrum[:, None] * shapes, size)[..., : h.shape[1]])
+    shapes = octave_shapes(scipy.fft.rfftfreq(size, 1.0 / rate), rate)
+    return np.asarray(scipy.fft.irfft(scipy.fft.rfft(h, size)[:, None] * shapes, size)[..., : h.shape[1]])
 
 
 def _decay_times(h: Floats, rate: float) -> Floats:

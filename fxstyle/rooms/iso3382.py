@@ -69,7 +69,6 @@ EARLY_S, EARLY_MUSIC_S = 0.050, 0.080
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8000.0, 192000.0
 
 _ORDER = 3  # of the low-pass that is made a band-pass of twice the order
-_DECAY_NEPERS = 6.0 * math.log(10.0)  # of energy in 60 dB
 _RING_CYCLES = 8.0  # of the bandwidth: by then the filter has rung out by 100 dB
 _LEVEL_S = 0.01  # over which the largest level is averaged
 _LOWEST_DB = -200.0  # of a decay curve: what is left of nothing
