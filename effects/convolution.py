@@ -40,8 +40,9 @@ from fxstyle.device import room
 from fxstyle.dsp.decays import decays
 from fxstyle.dsp.lagrange import lagrange_split, lagrange_taps
 from fxstyle.dsp.noise import BAND_NAMES, NOMINAL_HZ, noise_bands
+from fxstyle.effect import Decays
 from fxstyle.param import Param
-from fxstyle.reverberation import reverberation
+from fxstyle.reverberation import reverberation, within
 from fxstyle.rooms.banded import END_DB, Banded, banded, split
 from fxstyle.units import NEPERS_OF_60_DB, db_to_amplitude, ms_to_samples
 
@@ -55,7 +56,7 @@ BUILT_IN_S = {
 BUILT_IN_CHANNELS, BUILT_IN_RATE = 2, 48_000.0
 
 LONGEST_PREDELAY_MS = 200.0
-LONGEST_SCALE = 3.0
+SHORTEST_SCALE, LONGEST_SCALE = 0.3, 3.0
 
 EARLY_MS, CROSSING_MS = 80.0, 40.0
 """Early sound is what arrives within 80 ms (ISO 3382-1, C80); the change from one to the other is gradual."""
@@ -210,6 +211,16 @@ def _tail_s(settings: Mapping[str, float]) -> float:
     return longest * scale + settings["predelay_ms"] / 1000.0
 
 
+def of_decays(t60_s: Decays, level_db: Decays) -> dict[str, float]:
+    """Return the settings for decays per octave, of the nearest built-in space, and the mean level."""
+    spaces = np.array(list(BUILT_IN_S.values()))
+    nearest = int(np.abs(np.log(spaces / t60_s)).mean(axis=1).argmin())
+    scale = (t60_s / spaces[nearest]).tolist()
+    decays_x = {f"decay_{band}_x": x for band, x in zip(BAND_NAMES, scale, strict=True)}
+    wanted = {"ir": float(nearest), "dry": 1.0, "level_db": float(np.mean(level_db)), **decays_x}
+    return within(_PARAMS, wanted)
+
+
 EFFECT = reverberation(
     "convolution",
     "Convolution with a captured or built-in impulse response",
@@ -219,5 +230,6 @@ EFFECT = reverberation(
     dry=_dry,
     # Two FFT convolutions of different sizes in float32, as in the reverb.
     tolerance_db=-100.0,
+    of_decays=of_decays,
     smooth=(tuple(f"decay_{band}_x" for band in BAND_NAMES),),
 )

@@ -40,8 +40,9 @@ from fxstyle.device import room
 from fxstyle.dsp.decays import decays
 from fxstyle.dsp.lagrange import lagrange_split, lagrange_taps
 from fxstyle.dsp.noise import BAND_NAMES, NOMINAL_HZ, noise_bands, noise_shares
+from fxstyle.effect import Decays
 from fxstyle.param import Param
-from fxstyle.reverberation import reverberation
+from fxstyle.reverberation import reverberation, within
 from fxstyle.units import NEPERS_OF_60_DB, db_to_amplitude, db_to_power, ms_to_samples
 
 if TYPE_CHECKING:
@@ -170,6 +171,15 @@ def start(source: Measurement, reference: Measurement) -> dict[str, float]:
     return {**settings, "level_db": min(level_db, GUESS_MOST_DB)}
 
 
+def of_decays(t60_s: Decays, level_db: Decays) -> dict[str, float]:
+    """Return the settings for decays and levels per octave."""
+    level = float(np.mean(level_db))
+    wanted = {"level_db": level, "predelay_ms": 0.0}
+    wanted |= dict(zip(_T60, t60_s.tolist(), strict=True))
+    wanted |= dict(zip(_TONE, (level_db - level).tolist(), strict=True))
+    return within(_PARAMS, wanted)
+
+
 EFFECT = reverberation(
     "reverb",
     "Noise-shaped reverb: each octave has its decay and its level",
@@ -180,5 +190,6 @@ EFFECT = reverberation(
     # and -115 dB of the signal's peak at the worst limits.
     tolerance_db=-100.0,
     start=start,
+    of_decays=of_decays,
     smooth=(_T60, _TONE),
 )

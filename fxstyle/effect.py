@@ -36,6 +36,8 @@ Samples = npt.NDArray[np.floating[Any]]
 """Audio as numpy holds it: (channel, time), float32 or float64."""
 
 
+Decays = npt.NDArray[np.float64]
+
 _REALS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -59,6 +61,15 @@ class Start(Protocol):
     """Closed-form first guess of the settings from what both recordings measure like."""
 
     def __call__(self, source: Measurement, reference: Measurement, /) -> dict[str, float]: ...
+
+
+class OfDecays(Protocol):
+    """Settings at which a reverb has given decay times in s and energies in dB over the dry sound.
+
+    (octave,) each, 63 Hz .. 8 kHz (BAND_NAMES in dsp/noise.py); what the effect cannot do is clipped.
+    """
+
+    def __call__(self, t60_s: Decays, level_db: Decays, /) -> dict[str, float]: ...
 
 
 def _no_latency(rate: float, settings: Mapping[str, float]) -> int:
@@ -191,6 +202,7 @@ class Effect:
     dry: what the dry sound passes where the amount is below 1, for effects that turn the phase even of what
         they leave alone; None: nothing.
     idle: the knobs that do not count at these settings.
+    of_decays: for reverbs: the settings for given decays and levels per octave.
     smooth: rows of knobs, such as those of neighbouring bands, that a fit keeps from jumping.
     """
 
@@ -210,6 +222,7 @@ class Effect:
     straight_through: bool = False
     dry: Dry | None = None
     idle: Callable[[Mapping[str, float]], Collection[str]] = _none_idle
+    of_decays: OfDecays | None = None
     smooth: tuple[tuple[str, ...], ...] = ()
     _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
 

@@ -40,6 +40,12 @@ def latency(rate: float) -> int:
     return max(1 << round(math.log2(max(LATENCY_S * rate, 1.0))), LEAST_LATENCY)
 
 
+def within(params: tuple[Param, ...], wanted: Mapping[str, float]) -> dict[str, float]:
+    """Return settings by knob, each in its knob's range."""
+    knobs = {param.name: param for param in params}
+    return {name: min(max(value, knobs[name].low), knobs[name].high) for name, value in wanted.items()}
+
+
 @dataclass(frozen=True)
 class State:
     """One stream's convolution, and the settings its response was made for."""

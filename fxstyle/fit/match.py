@@ -22,13 +22,15 @@ from fxstyle import effects
 from fxstyle.audio import Audio, read
 from fxstyle.chain import Chain
 from fxstyle.effects import DEFAULT_CHAIN
-from fxstyle.errors import MatchError, SettingError
+from fxstyle.errors import AudioError, MatchError, SettingError
 from fxstyle.features.measure import Measurement
 from fxstyle.fit.acceptance import Judge, Verdict, accept, at_loudness_of, prune, select
+from fxstyle.fit.belief import believed, reverberates
 from fxstyle.fit.limits import AtLimit, at_limits
 from fxstyle.fit.locks import Locks
 from fxstyle.fit.objective import Objective
-from fxstyle.fit.quality import QUALITIES, QualityName
+from fxstyle.fit.quality import QUALITIES, Quality, QualityName
+from fxstyle.fit.rooms import estimate_room
 from fxstyle.fit.search import Step, adam, draws, screen
 from fxstyle.fit.space import Space, Vector
 from fxstyle.fit.target import FIT_RATE, Task, prepare
@@ -118,7 +120,20 @@ def closed_form(space: Space, task: Task) -> Vector:
         if slot.active and slot.effect.start is not None:
             for knob, value in slot.effect.start(task.source, task.reference).items():
                 guess[f"{slot.name}.{knob}"] = value
+    guess |= {address: belief.value for address, belief in space.beliefs.items()}
     return space.unit(guess)
+
+
+def _aware(chain: Chain, locks: Locks, source: Audio, reference: Audio, quality: Quality) -> Space:
+    """Return the space of a chain, aware of the reference's room where the chain can take it up."""
+    space = Space(chain, locks)
+    if not quality.rooms or not reverberates(space.base):
+        return space
+    try:
+        room = estimate_room(reference, source, simulations=quality.rooms)
+    except AudioError:
+        return space  # too little sound to hear a room in: the fit does without
+    return Space(chain, locks, believed(space.base, room))
 
 
 @dataclass(frozen=True)
@@ -154,8 +169,8 @@ def problem(
 ) -> Problem:
     """Return the very problem that `match` would solve, with its crops, objective and first guess."""
     whole = build_chain(chain, ())
-    space = Space(whole, Locks.parse(lock, whole))
     task = prepare(source, (reference,), QUALITIES[quality], keep_loudness=False)
+    space = _aware(whole, Locks.parse(lock, whole), source, reference, QUALITIES[quality])
     return Problem(space, Objective(space, task.crops, task.aims, FIT_RATE), closed_form(space, task))
 
 
@@ -202,8 +217,7 @@ def match(
     # An effect that is not there is off already, whether --only left it out or the chain never had it.
     absent = {*effects.names(), *(slot.name for slot in build_chain(chain, ()))}
     locks = Locks.parse(lock, whole, absent)
-    space = Space(whole, locks)
-    if space.size == 0:
+    if Space(whole, locks).size == 0:
         raise SettingError("everything is locked: there is no setting left to fit")
     given = reference if isinstance(reference, (list, tuple)) else [reference]
     if not given:
@@ -214,6 +228,7 @@ def match(
     tell(Progress("measure", 0.0))
     work = QUALITIES[quality]
     task = prepare(loaded, references, work, keep_loudness)
+    space = _aware(whole, locks, loaded, references[0], work)
     objective = Objective(space, task.crops, task.aims, FIT_RATE)
     unseen = Objective(space, task.held_out, task.aims, FIT_RATE)
 

@@ -13,17 +13,21 @@ QualityName = Literal["draft", "standard", "best"]
 
 @dataclass(frozen=True)
 class Quality:
-    """Work done: `crops` of `crop_s` seconds to fit, `held_out` more to judge; draws screened, rounds."""
+    """Work done: `crops` of `crop_s` seconds to fit, `held_out` more to judge; draws screened, rounds.
+
+    rooms: simulated to hear that of the reference; 0: it is not listened for.
+    """
 
     crops: int
     crop_s: float
     held_out: int
     draws: int
     rounds: tuple[Round, ...]
+    rooms: int
 
 
 QUALITIES: Mapping[QualityName, Quality] = {
-    "draft": Quality(1, 3.0, 1, 16, (Round(4, 8), Round(2, 16))),
-    "standard": Quality(2, 3.0, 1, 80, (Round(10, 10), Round(5, 12), Round(2, 30))),
-    "best": Quality(3, 4.0, 2, 256, (Round(24, 12), Round(10, 20), Round(4, 60))),
+    "draft": Quality(1, 3.0, 1, 16, (Round(4, 8), Round(2, 16)), 0),
+    "standard": Quality(2, 3.0, 1, 80, (Round(10, 10), Round(5, 12), Round(2, 30)), 192),
+    "best": Quality(3, 4.0, 2, 256, (Round(24, 12), Round(10, 20), Round(4, 60)), 384),
 }

@@ -78,12 +78,12 @@ def draws(space: Space, guess: Vector, count: int, generator: np.random.Generato
     effect by effect, from the guess, the defaults, or the prior, and shake them.
     """
     home = space.unit({})
-    factor = space.factor.numpy()
+    factor, middle = space.factor.numpy(), space.home
     slots = [k.address.split(".")[0] for k in space.knobs]
     rows = [guess, home]
     while len(rows) < count:
         pick = {slot: generator.choice(3, p=SHARES) for slot in dict.fromkeys(slots)}
-        drawn = _mirrored(home + factor @ generator.normal(0.0, PRIOR_WIDTH, space.size))
+        drawn = _mirrored(middle + factor @ generator.normal(0.0, PRIOR_WIDTH, space.size))
         row = np.asarray([(guess[i], home[i], drawn[i])[pick[slot]] for i, slot in enumerate(slots)])
         rows.append(row + generator.normal(0.0, SHAKE, space.size))
     return np.clip(np.stack(rows[:count]), 0.0, 1.0)

@@ -4,8 +4,10 @@
 
 with [low, high] the part of the knob's range left by the locks, in the knob's own unit scale.
 
-What is thought of u before anything is heard is a normal distribution around the chain at its defaults: each
-knob has its spread, and neighbours in a row of bands go together, with a correlation of NEIGHBOURS^distance.
+What is thought of u before the search is a normal distribution around the chain at its defaults: each knob
+has its spread, and neighbours in a row of bands go together, with a correlation of NEIGHBOURS^distance. Where
+something is known already, such as the decay of the reference's room, beliefs take the place of the default
+and of the spread.
 """
 
 from __future__ import annotations
@@ -38,10 +40,19 @@ class Knob:
     high: float
 
 
-class Space:
-    """The free settings of a chain under locks."""
+@dataclass(frozen=True)
+class Belief:
+    """What is thought of a setting: its value, and the spread as a share of the knob's range, on its scale."""
 
-    def __init__(self, chain: Chain, locks: Locks) -> None:
+    value: float
+    spread: float
+
+
+class Space:
+    """The free settings of a chain under locks, and what is thought of them before the search."""
+
+    def __init__(self, chain: Chain, locks: Locks, beliefs: Mapping[str, Belief] | None = None) -> None:
+        self.beliefs = beliefs or {}
         kept = chain
         for name in locks.off:
             kept = kept.without(name)
@@ -68,8 +79,11 @@ class Space:
         self._span = torch.tensor([k.high - k.low for k in knobs], dtype=torch.float64)
 
     def _covariance(self) -> Vector:
-        """Covariance (N, N) of u before anything is heard."""
-        spread = np.array([k.param.spread / (k.high - k.low) for k in self.knobs])
+        """Covariance (N, N) of u before the search."""
+        wide = [
+            self.beliefs[a].spread if (a := k.address) in self.beliefs else k.param.spread for k in self.knobs
+        ]
+        spread = np.array([s / (k.high - k.low) for s, k in zip(wide, self.knobs, strict=True)])
         correlation = np.eye(len(spread))
         at = {k.address: i for i, k in enumerate(self.knobs)}
         for slot in self.base:
@@ -80,10 +94,15 @@ class Space:
         return np.asarray(correlation * np.outer(spread, spread))
 
     def departure(self, u: torch.Tensor) -> torch.Tensor:
-        """Squared distances (candidate,) of positions (candidate, N) from the defaults, in spreads."""
-        home = torch.from_numpy(self.unit({}))
+        """Squared distances (candidate,) of positions (candidate, N) from `home`, in spreads."""
+        home = torch.from_numpy(self.home)
         whitened: torch.Tensor = torch.linalg.solve_triangular(self.factor, (u - home).T, upper=False)
         return whitened.square().sum(dim=0)
+
+    @property
+    def home(self) -> Vector:
+        """Return the middle (N,) of what is thought of u before the search."""
+        return self.unit({address: belief.value for address, belief in self.beliefs.items()})
 
     @property
     def size(self) -> int:
