@@ -49,7 +49,7 @@ def _knobs(t60_s: tuple[float, ...], rows: int = 1, **changed: float) -> dict[st
 def _ir(
     t60_s: tuple[float, ...], channels: int = 2, dtype: torch.dtype = torch.float64, **changed: float
 ) -> Floats:
-    made: Floats = fdn.response(RATE, channels, dtype, torch.device("cpu"), **_knobs(t60_s, **changed))[
+    made: Floats = fdn.response(RATE, channels, dtype, torch.device("cpu"), None, **_knobs(t60_s, **changed))[
         0
     ].numpy()
     return made

@@ -154,7 +154,13 @@ def _of_one(
 
 
 def response(
-    rate: float, channels: int, dtype: torch.dtype, device: torch.device, /, **knobs: torch.Tensor
+    rate: float,
+    channels: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    frames: int | None,
+    /,
+    **knobs: torch.Tensor,
 ) -> torch.Tensor:
     """Return the wet impulse responses (batch, channel, time), of knobs (batch,), differentiably."""
     kinds = list(zip(knobs["ir"].long().tolist(), (knobs["tail"] > 0.5).tolist(), strict=True))

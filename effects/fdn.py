@@ -97,7 +97,13 @@ def _one(on: attenuation.Grid, outputs: int, knobs: Mapping[str, torch.Tensor]) 
 
 
 def response(
-    rate: float, channels: int, dtype: torch.dtype, device: torch.device, /, **knobs: torch.Tensor
+    rate: float,
+    channels: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    frames: int | None,
+    /,
+    **knobs: torch.Tensor,
 ) -> torch.Tensor:
     """Return the wet impulse responses (batch, min(channels, 4), time), of knobs (batch,), differentiably.
 

@@ -77,6 +77,7 @@ def response(
     channels: int,
     dtype: torch.dtype,
     device: torch.device,
+    frames: int | None,
     /,
     **knobs: torch.Tensor,
 ) -> torch.Tensor:

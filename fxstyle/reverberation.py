@@ -27,10 +27,20 @@ LATENCY_S = 0.3
 
 
 class MakeResponse(Protocol):
-    """From knobs (batch,) to wet impulse responses (batch, at most channels, time), differentiably."""
+    """From knobs (batch,) to wet impulse responses (batch, at most channels, time), differentiably.
+
+    What lies beyond so many frames will not be heard and may be left out; None: all will be.
+    """
 
     def __call__(
-        self, rate: float, channels: int, dtype: torch.dtype, device: torch.device, /, **knobs: torch.Tensor
+        self,
+        rate: float,
+        channels: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        frames: int | None,
+        /,
+        **knobs: torch.Tensor,
     ) -> torch.Tensor: ...
 
 
@@ -81,7 +91,9 @@ def reverberation(
 
     def forward(x: torch.Tensor, rate: float, **knobs: torch.Tensor) -> torch.Tensor:
         """Add the responses to each row of (batch, channel, time), each by its own settings."""
-        ir = response(rate, x.shape[1], x.dtype, x.device, **knobs)
+        if x.shape[-1] == 0:
+            return x.clone()
+        ir = response(rate, x.shape[1], x.dtype, x.device, x.shape[-1], **knobs)
         if x.shape[1] > ir.shape[1]:
             ir = ir[:, torch.arange(x.shape[1], device=ir.device) % ir.shape[1]]
         share = dry(knobs)
@@ -95,7 +107,7 @@ def reverberation(
             one = {key: torch.tensor([value], dtype=torch.float64) for key, value in knobs.items()}
             dtype = torch.float64 if x.dtype == np.float64 else torch.float32
             with torch.no_grad():
-                ir = response(rate, x.shape[0], dtype, torch.device("cpu"), **one)[0].numpy()
+                ir = response(rate, x.shape[0], dtype, torch.device("cpu"), None, **one)[0].numpy()
             convolver = StreamConvolver(ir, x.shape[0], latency(rate), dry=float(dry(knobs)))
             state = State(convolver, settings, state.stream if state else None)
         y, stream = state.convolver.process(x, state.stream)

@@ -25,6 +25,7 @@ import torch
 from scipy.signal import lfilter
 
 from fxstyle import effects
+from fxstyle.dsp.noise import BAND_NAMES
 from fxstyle.effect import Effect
 from fxstyle.param import Param
 
@@ -102,10 +103,17 @@ _EQ = {"low_cut_hz": 60.0, "low_shelf_db": 4.0, "high_shelf_db": -5.0, "high_cut
 _EQ |= {f"peak{i}_db": (-1.0) ** i * (2.0 + i % 6) for i in range(1, 17)}
 _STEEP = {**_EQ, "low_cut_slope": "36", "high_cut_slope": "18"}
 _GATE = {"threshold_db": -3.0, "ratio": 4.0, "knee_db": 12.0, "hold_ms": 5.0, "release_ms": 20.0, "link": 0.7}
-_ROOM = {f"t60_{band}_s": 0.3 for band in ("63", "125", "250", "500", "1k", "2k", "4k", "8k")} | {
-    "width": 0.6
-}
+_ROOM = {f"t60_{band}_s": 0.3 for band in BAND_NAMES} | {"width": 0.6}
 _TEMPO = ("tempo_bpm",)
+_FDN = {f"t60_{b}_s": 0.3 for b in (*BAND_NAMES, "16k")} | {"width": 0.6}
+_FDN_TOP = ("t60_8k_s", "t60_16k_s", "tone_8k_db", "tone_16k_db")
+_ROOM_KNOBS = tuple(
+    p.name
+    for p in effects.get("room").params
+    # 48 of a kind, by wall and by octave: three walls and three octaves will do
+    if not p.name.startswith("absorption")
+    or p.name in ("absorption_left_63", "absorption_left_8k", "absorption_back_1k", "absorption_ceiling_500")
+)
 
 CASES: dict[str, tuple[Case, ...]] = {
     "bitcrush": (Case(rate=192000.0), Case({"bits": 4.6}, rate=192000.0, only=("hold_hz",))),
@@ -134,6 +142,7 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case(_STEEP, rate=96000.0, only=_CUTS),
     ),
     "eq16": (Case(_EQ, only=("peak16_hz", "peak16_db", "peak16_q")),),
+    "fdn": (Case(_FDN, rate=8000.0, length=4000, without=_FDN_TOP), Case(_FDN, only=_FDN_TOP)),
     "gate": (
         Case(_GATE, rate=8000.0, length=24000, peak_db=12.0, without=("range_db",)),
         # With a knee a small range ends within a parabola, and differences converge as slowly as sqrt h.
@@ -148,6 +157,12 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case(peak_db=24.0, only=("high_hz",)),
     ),
     "phaser": (Case(without=_TEMPO), Case({"sync": "1/8"}, only=_TEMPO)),
+    "room": (
+        Case(
+            {"length_m": 9.0, "width_m": 7.0, "height_m": 4.0, "order": "17", "level_db": 6.0},
+            rate=24000.0, length=4000, only=_ROOM_KNOBS,
+        ),
+    ),
     "reverb": (Case(_ROOM, rate=16000.0, length=6000),),
     "saturation": tuple(
         Case({"curve": curve, "oversampling": times, "drive_db": 9.0},

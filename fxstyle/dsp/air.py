@@ -3,8 +3,8 @@
     alpha = 8.686 f^2 [1.84e-11 (T/T_0)^(1/2) + (T/T_0)^(-5/2) (
             .01275 exp(-2239.1/T)/(f_O + f^2/f_O) + .1068 exp(-3352/T)/(f_N + f^2/f_N))]     dB per metre
 
-with the relaxation frequencies of oxygen and nitrogen f_O, f_N: ISO 9613-1:1993, equations 3 to 5, and B.2, B.3
-for the water in the air; at one atmosphere. Speed of sound: 331.3 sqrt(1 + t/273.15) m/s.
+with the relaxation frequencies of oxygen and nitrogen f_O, f_N: ISO 9613-1:1993, equations 3 to 5, and B.2,
+B.3 for the water in the air; at one atmosphere. Speed of sound: 331.3 sqrt(1 + t/273.15) m/s.
 """
 
 from __future__ import annotations

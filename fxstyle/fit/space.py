@@ -42,7 +42,7 @@ class Knob:
 
 @dataclass(frozen=True)
 class Belief:
-    """What is thought of a setting: its value, and the spread as a share of the knob's range, on its scale."""
+    """What is thought of a setting: its value, and the spread as a share of its range, on its own scale."""
 
     value: float
     spread: float

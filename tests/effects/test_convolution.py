@@ -36,7 +36,7 @@ def _knobs(**changed):
 
 def _ir(h, rate=RATE, at=RATE, **changed):
     knobs = _knobs(ir=_number(h, rate), **{"level_db": 0.0, **changed})
-    return response(at, h.shape[0], torch.float64, torch.device("cpu"), **knobs)[0].numpy()
+    return response(at, h.shape[0], torch.float64, torch.device("cpu"), None, **knobs)[0].numpy()
 
 
 def test_plain_it_is_scipys_convolution():

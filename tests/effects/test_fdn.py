@@ -27,7 +27,7 @@ def _ir(t60_s=SMOOTH_S, channels=2, rate=RATE, tone_db=(0.0,) * 9, dtype=torch.f
     bands |= {f"tone_{name}_db": value for name, value in zip(BAND_NAMES, tone_db, strict=True)}
     settings = {**EFFECT.defaults(), "predelay_ms": 0.0, **bands, **changed}
     knobs = {name: torch.tensor([value], dtype=torch.float64) for name, value in settings.items()}
-    return response(rate, channels, dtype, CPU, **knobs)[0].numpy()
+    return response(rate, channels, dtype, CPU, None, **knobs)[0].numpy()
 
 
 def _curve(values, count):

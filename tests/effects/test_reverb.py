@@ -24,7 +24,7 @@ def _knobs(**changed):
 
 
 def _ir(channels=2, rate=RATE, **changed):
-    return response(rate, channels, torch.float64, torch.device("cpu"), **_knobs(**changed))[0].numpy()
+    return response(rate, channels, torch.float64, torch.device("cpu"), None, **_knobs(**changed))[0].numpy()
 
 
 def _t60_s(ir, centre_hz, rate=RATE):
