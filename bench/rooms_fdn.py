@@ -18,8 +18,8 @@ import numpy.typing as npt
 import scipy.signal
 import scipy.special
 import torch
+from rooms_row import Row
 
-from bench.rooms_row import Row
 from fxstyle.dsp import attenuation
 from fxstyle.dsp.attenuation import BAND_NAMES, CENTRES_HZ, GUARD
 from fxstyle.dsp.network import DELAYS_S, INPUT_SIGNS, OUTPUT_SIGNS, matrix, network

@@ -218,12 +218,12 @@ def _tail_s(settings: Mapping[str, float]) -> float:
 
 
 def of_decays(t60_s: Decays, level_db: Decays) -> dict[str, float]:
-    """Return the settings for decays per octave, of the nearest built-in space, and the mean level."""
+    """Return the settings for decays per octave, of the nearest built-in space, and the median level."""
     spaces = np.array(list(BUILT_IN_S.values()))
     nearest = int(np.abs(np.log(spaces / t60_s)).mean(axis=1).argmin())
     scale = (t60_s / spaces[nearest]).tolist()
     decays_x = {f"decay_{band}_x": x for band, x in zip(BAND_NAMES, scale, strict=True)}
-    wanted = {"ir": float(nearest), "dry": 1.0, "level_db": float(np.mean(level_db)), **decays_x}
+    wanted = {"ir": float(nearest), "dry": 1.0, "level_db": float(np.median(level_db)), **decays_x}
     return within(_PARAMS, wanted)
 
 

@@ -181,7 +181,7 @@ USUAL_CUBE_M = (2.6, 18.0)
 
 
 def of_decays(t60_s: Decays, level_db: Decays) -> dict[str, float]:
-    """Return the settings for decays per octave and the mean level, of a plausible room with alike walls.
+    """Return the settings for decays per octave and the median level, of a plausible room with alike walls.
 
     With A. Eyring's T = 24 ln(10) V/(c (-S ln(1 - a) + 4 m V)), of which a is wanted, and of the diffuse
     field's energy over that of the direct sound at a distance r, 4 pi c r^2/(V D), D = 6 ln(10)/T.
@@ -209,7 +209,7 @@ def of_decays(t60_s: Decays, level_db: Decays) -> dict[str, float]:
     }
     apart = np.array([defaults[f"mic_{axis}"] - defaults[f"source_{axis}"] for axis in "xyz"]) * size_m
     field = 4.0 * math.pi * speed * float(apart @ apart) / volume_m3 * t60_s / (2.0 * NEPERS_OF_60_DB)
-    wanted["level_db"] = float(np.mean(level_db - power_to_db(field)))
+    wanted["level_db"] = float(np.median(level_db - power_to_db(field)))
     return within(_PARAMS, wanted)
 
 

@@ -30,7 +30,7 @@ from fxstyle.units import NEPERS_OF_60_DB, db_to_power, power_to_db
 
 Floats = npt.NDArray[np.float64]
 
-TURNS = 8
+TURNS = 14
 ALPHA = 0.8
 """Below 1: octaves are filters with skirts, and correcting one moves its neighbours."""
 
@@ -46,6 +46,9 @@ MOST_LEVEL_DB = 25.0
 
 GOOD_T60, GOOD_C50_DB = 0.05, 0.5
 """Errors that count 1: about what the ear can just tell (ISO 3382-1, table A.1: 5 % and 1 dB)."""
+
+MOST_ERROR = 6.0
+"""An octave that is out of reach, such as one without direct sound, is not to decide about the others."""
 
 FLOOR = 1e-12
 
@@ -74,7 +77,7 @@ class KnownFit:
     ----------
     settings: of the effect, by knob. achieved: what its own response measures like.
     t60_error, c50_error_db: (octave,) relative and in dB; NaN where nothing could be measured.
-    loss: root of the mean square of the errors, in units of GOOD_T60 and GOOD_C50_DB.
+    loss: mean of the errors, in units of GOOD_T60 and GOOD_C50_DB, none counted as more than MOST_ERROR.
     """
 
     settings: dict[str, float]
@@ -180,7 +183,7 @@ def fit_decays(
         missing_db = wanted.c50_db - found_db
         counted = wanted.sure & np.isfinite(ratio) & np.isfinite(missing_db)
         errors = np.concatenate([(1.0 / ratio[counted] - 1.0) / GOOD_T60, missing_db[counted] / GOOD_C50_DB])
-        loss = float(np.sqrt(np.mean(errors**2))) if errors.size else math.inf
+        loss = float(np.minimum(np.abs(errors), MOST_ERROR).mean()) if errors.size else math.inf
         if best is None or loss < best.loss:
             nothing = np.where(wanted.sure, 0.0, math.nan)
             best = KnownFit(settings, achieved, 1.0 / ratio - 1.0 + nothing, nothing - missing_db, loss)
