@@ -52,8 +52,8 @@ END_DB = 80.0
 
 _NEPERS_PER_DB = math.log(10.0) / 20.0
 
-_T60_SPREAD, _TONE_SPREAD = 0.13, 0.1
-"""A factor of 1.8: most rooms and plates decay in 0.3 to 3 s. And 3.6 dB."""
+_T60_SPREAD = 0.13
+"""A factor of 1.8: most rooms and plates decay in 0.3 to 3 s."""
 
 _T60_S = (1.3, 1.3, 1.2, 1.1, 1.0, 0.9, 0.75, 0.6, 0.45)
 """Defaults: a mid-sized hall, whose air takes away the highs."""
@@ -67,9 +67,8 @@ PARAMS = (
     ),
     Param("level_db", "dB", -60.0, 12.0, -14.0, spread=0.12, help="the room over the dry sound; up: wetter"),
     *(
-        Param(
-            f"tone_{name}_db", "dB", -18.0, 18.0, 0.0, help=f"more of the room {where}", spread=_TONE_SPREAD
-        )
+        # Left alone by a fit that is not asked: it would make an equaliser of the room.
+        Param(f"tone_{name}_db", "dB", -18.0, 18.0, 0.0, help=f"more of the room {where}", fitted=False)
         for name, where in zip(BAND_NAMES, _WHERE, strict=True)
     ),
     Param("size", "", 0.5, 2.0, 1.0, "log", "length of the echoes' ways; up: larger, sparser", spread=0.15),
@@ -142,5 +141,5 @@ EFFECT = reverberation(
     # Two FFT convolutions of different sizes in float32, as in `reverb`.
     tolerance_db=-100.0,
     of_decays=of_decays,
-    smooth=(_T60, _TONE),
+    smooth=(_T60,),
 )

@@ -53,12 +53,12 @@ class Matched(Protocol):
 
 def preset_of_match(match: Matched) -> Preset:
     """Return the preset of a match, named after its recordings."""
-    source = _recording(match.source, "input")
-    references = tuple(_recording(r, "reference") for r in match.references)
+    source = recording(match.source, "input")
+    references = tuple(recording(r, "reference") for r in match.references)
     verdict = match.verdict
     preset = Preset.from_chain(
         match.chain,
-        name=safe_name(f"{_stem(source.name)} like {_stem(references[0].name)}"),
+        name=safe_name(f"{stem(source.name)} like {stem(references[0].name)}"),
         provenance=Provenance(
             program=f"fxstyle {__version__}",
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -81,7 +81,7 @@ def preset_of_match(match: Matched) -> Preset:
     return preset.model_copy(update={"provenance": preset.provenance.model_copy(update=about)})
 
 
-def _recording(audio: Audio, otherwise: str) -> Recording:
+def recording(audio: Audio, otherwise: str) -> Recording:
     name = safe_name(audio.source.name) if audio.source is not None else ""
     return Recording(
         name=name or otherwise,
@@ -91,5 +91,5 @@ def _recording(audio: Audio, otherwise: str) -> Recording:
     )
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
     return name.rpartition(".")[0] or name

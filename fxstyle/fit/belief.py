@@ -8,6 +8,8 @@ So the search, which hears everything at once, cannot make up for a missing equa
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from fxstyle.chain import Chain, Slot
@@ -30,11 +32,24 @@ def reverberates(chain: Chain) -> bool:
     return _reverberation(chain) is not None
 
 
-def believed(chain: Chain, room: Estimate) -> dict[str, Belief]:
-    """Return by address what is thought of the first reverberation of a chain."""
+@dataclass(frozen=True)
+class Beliefs:
+    """What is thought of the first reverberation of a chain, by address.
+
+    Attributes
+    ----------
+    fitted: of knobs that the fit turns. given: settings of those that it leaves alone.
+    """
+
+    fitted: dict[str, Belief]
+    given: dict[str, float]
+
+
+def believed(chain: Chain, room: Estimate) -> Beliefs:
+    """Return what is thought of the first reverberation of a chain."""
     slot = _reverberation(chain)
     if slot is None or slot.effect.of_decays is None:
-        return {}
+        return Beliefs({}, {})
     ask = slot.effect.of_decays
     level_db = np.full_like(room.level_db, DRY_LEVEL_DB) if room.dry else room.level_db
     middle = ask(room.t60_s, level_db)
@@ -44,12 +59,13 @@ def believed(chain: Chain, room: Estimate) -> dict[str, Belief]:
         ask(room.t60_s * stretch, level_db + room.level_spread_db),
         ask(room.t60_s / stretch, level_db + sign * room.level_spread_db),
     ]
-    found = {}
+    found, given = {}, {}
     for knob, value in middle.items():
         param = slot.effect.param(knob)
-        if param.choices or not param.fitted:
+        if not param.fitted:
+            given[f"{slot.name}.{knob}"] = value
             continue
         moved = max(abs(param.to_unit(other[knob]) - param.to_unit(value)) for other in away)
         if moved > 0.0:
             found[f"{slot.name}.{knob}"] = Belief(value, max(moved, LEAST_SPREAD))
-    return found
+    return Beliefs(found, given)

@@ -35,6 +35,7 @@ from fxstyle.fit.search import Step, adam, draws, screen
 from fxstyle.fit.space import Space, Vector
 from fxstyle.fit.target import FIT_RATE, Task, prepare
 from fxstyle.render import render
+from fxstyle.rooms.blind import FAR_LOSS
 
 if TYPE_CHECKING:
     from fxstyle.presets import Preset
@@ -133,7 +134,10 @@ def _aware(chain: Chain, locks: Locks, source: Audio, reference: Audio, quality:
         room = estimate_room(reference, source, simulations=quality.rooms)
     except AudioError:
         return space  # too little sound to hear a room in: the fit does without
-    return Space(chain, locks, believed(space.base, room))
+    if room.loss > FAR_LOSS:
+        return space  # nor in one that is like nothing the input could be in
+    beliefs = believed(space.base, room)
+    return Space(chain.with_settings(beliefs.given), locks, beliefs.fitted)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class RoomFit:
     estimate: what a blind fit heard. target: what the response measures like.
     response, response_rate: the response that was given or deconvolved.
     achieved: what the chain's own response measures like, with the dry sound.
-    confidence: 0..1: of a blind fit that of its estimate, of a known one the share of octaves reached.
+    confidence: 0..1: of a blind fit that of its estimate, of a known one the share of octaves that are reached.
     notes: what the user should know. seconds: that it took.
     """
 
@@ -146,7 +146,7 @@ def _of_known(
     return RoomFit(
         chain=_chain(effect, found.settings), kind=effect.name, known=True, estimate=None, target=target,
         response=given.samples.astype(np.float64), response_rate=given.rate, achieved=found.achieved,
-        confidence=float((right & counted).sum() / wanted.sure.sum()), notes=notes, seconds=0.0,
+        confidence=float((right & counted).mean()), notes=notes, seconds=0.0,
     )  # fmt: skip
 
 
@@ -251,9 +251,13 @@ def match_room(
     tell("compare", 0.0)
     response = None if blind else _response_between(source, reference)
     if response is not None:
-        fit = fit_room(response, kind=kind, seed=seed, progress=progress)
-        note = "the reference is the input in a room: its impulse response was taken from the two"
-        return replace(fit, notes=(note, *fit.notes), seconds=time.perf_counter() - began)
+        try:
+            fit = fit_room(response, kind=kind, seed=seed, progress=progress)
+        except AudioError:
+            pass  # noisier than it takes to measure a decay: what is left is to listen
+        else:
+            note = "the reference is the input in a room: its impulse response was taken from the two"
+            return replace(fit, notes=(note, *fit.notes), seconds=time.perf_counter() - began)
     tell("listen", 0.2)
     heard = estimate_room(reference, source)
     if heard.dry:

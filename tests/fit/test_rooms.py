@@ -16,7 +16,7 @@ from fxstyle.audio import Audio, read
 from fxstyle.chain import Chain
 from fxstyle.dsp.noise import BAND_NAMES
 from fxstyle.errors import AudioError, MatchError, SettingError
-from fxstyle.fit.belief import LEAST_SPREAD, believed
+from fxstyle.fit.belief import LEAST_SPREAD, Beliefs, believed
 from fxstyle.fit.locks import Locks
 from fxstyle.fit.rooms import KINDS, chain_response, fit_room, match_room
 from fxstyle.fit.space import NEIGHBOURS, Belief, Space
@@ -107,7 +107,8 @@ class TestKnown:
 class TestBelief:
     def test_it_is_the_estimate_in_the_reverb_s_own_knobs(self) -> None:
         chain = Chain.parse("eq,reverb,gain")
-        found = believed(chain, estimated())
+        both = believed(chain, estimated())
+        found = both.fitted
         for band, t60_s in zip(BAND_NAMES, estimated().t60_s, strict=True):
             belief = found[f"reverb.t60_{band}_s"]
             assert belief.value == pytest.approx(t60_s)
@@ -115,16 +116,18 @@ class TestBelief:
             assert belief.spread == pytest.approx(0.1 / np.log(param.high / param.low), rel=1e-6)
         assert found["reverb.level_db"].value == pytest.approx(-3.0)
         assert all(belief.spread >= LEAST_SPREAD for belief in found.values())
-        assert not any(address.startswith(("eq", "gain")) for address in found)
+        assert not any(address.startswith(("eq", "gain")) for address in (*found, *both.given))
+        # what the fit leaves alone takes its value from the estimate
+        assert both.given["reverb.tone_1k_db"] == pytest.approx(0.0)
 
     def test_of_a_dry_reference_next_to_nothing(self) -> None:
-        assert believed(Chain.parse("reverb"), estimated(dry=True))["reverb.level_db"].value <= -40.0
+        assert believed(Chain.parse("reverb"), estimated(dry=True)).fitted["reverb.level_db"].value <= -40.0
 
     def test_a_chain_without_a_reverb_believes_nothing(self) -> None:
-        assert believed(Chain.parse("eq,gain"), estimated()) == {}
+        assert believed(Chain.parse("eq,gain"), estimated()) == Beliefs({}, {})
 
     def test_the_first_reverb_takes_it_up(self) -> None:
-        assert all(a.startswith("fdn.") for a in believed(Chain.parse("fdn,reverb"), estimated()))
+        assert all(a.startswith("fdn.") for a in believed(Chain.parse("fdn,reverb"), estimated()).fitted)
 
     def test_a_space_has_its_middle_and_its_spread_there(self) -> None:
         chain = Chain.parse("gain")

@@ -1,0 +1,110 @@
+"""Impulse responses of one room at several places, as microphones hear one sound there.
+
+    y_i(t) = a_i (dry delta + h_i)(t - d_i),    a_i = r_0/r_i,    d_i = (r_i - r_0)/c
+
+h_i is what follows the direct sound at place i, over its gain, r_i the distance from the source and r_0 the
+least of them: the nearest place has the sound itself at full level and at once. Delays are whole samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from fxstyle.chain import Chain, Slot
+from fxstyle.dsp.air import speed_of_sound
+from fxstyle.dsp.noise import BAND_NAMES
+from fxstyle.dsp.shoebox import FEWEST, WALLS, Shoebox, direct_distance_m, reflections
+from fxstyle.effect import Samples
+from fxstyle.effects.room import CLEARANCE
+from fxstyle.errors import SettingError
+from fxstyle.units import db_to_amplitude
+
+Place = tuple[float, float, float]
+
+
+def at_positions(
+    chain: Chain, places: Sequence[Place], rate: int, channels: int, seconds: float, *, wet_only: bool
+) -> list[Samples]:
+    """Return a response (channel, time) for each place in metres; raises SettingError.
+
+    The chain is one effect `room`. Channels stand along the length of the room, as the effect has them.
+    """
+    slot = _room(chain)
+    box = _box(slot, [place for given in places for place in _spread(slot, given, channels)])
+    frames = max(round(seconds * rate), 1)
+    wet_gain = slot.amount * db_to_amplitude(slot.settings["level_db"])
+    with torch.no_grad():
+        made = reflections(box, rate, torch.float64, frames)[0].numpy() * wet_gain
+        distance_m = direct_distance_m(box)[0].numpy()
+    speed = float(speed_of_sound(box.temperature_c))
+    if not wet_only:
+        made[:, 0] += 1.0
+    responses = []
+    for i in range(len(places)):
+        own = slice(i * channels, (i + 1) * channels)
+        # of a pair of microphones the middle counts: they keep step, as in the effect
+        r, nearest = distance_m[own].mean(), distance_m.reshape(-1, channels).mean(axis=1).min()
+        late = round(float(r - nearest) / speed * rate)
+        responses.append(np.pad(made[own], ((0, 0), (late, 0)))[:, :frames] * (nearest / r))
+    return responses
+
+
+def _room(chain: Chain) -> Slot:
+    active = [slot for slot in chain if slot.active]
+    if len(active) != 1 or active[0].effect.name != "room":
+        there = ", ".join(slot.name for slot in active) or "no effects"
+        raise SettingError(
+            f"--position is for a preset of one room, or a described one; this one has {there}"
+        )
+    return active[0]
+
+
+def _spread(slot: Slot, place: Place, channels: int) -> list[Place]:
+    """Return where the microphones of a place are; raises SettingError for a place they cannot be at."""
+    knobs = slot.settings
+    for axis, at, size in zip("xyz", place, _size(slot), strict=True):
+        param = slot.effect.param(f"mic_{axis}")
+        low, high = param.low * size, param.high * size
+        if not low <= at <= high:
+            raise SettingError(
+                f"--position {','.join(f'{v:g}' for v in place)}: {axis} = {at:g} m is outside"
+                f" {low:.2f}..{high:.2f} m, where a microphone can be in this room"
+            )
+    if channels == 1:
+        return [place]
+    x, y, z = place
+    length, half = _size(slot)[0], knobs["mic_spacing_m"] / 2.0
+    low, high = CLEARANCE * length, (1.0 - CLEARANCE) * length
+    return [(min(max(at, low), high), y, z) for at in (x - half, x + half)]
+
+
+def _size(slot: Slot) -> tuple[float, float, float]:
+    knobs = slot.settings
+    return knobs["length_m"], knobs["width_m"], knobs["height_m"]
+
+
+def _box(slot: Slot, microphones: Sequence[Place]) -> Shoebox:
+    knobs = slot.settings
+
+    def one(*values: float) -> torch.Tensor:
+        return torch.tensor([values], dtype=torch.float64)
+
+    size = _size(slot)
+    source = [knobs[f"source_{axis}"] * metres for axis, metres in zip("xyz", size, strict=True)]
+    there = torch.tensor([microphones], dtype=torch.float64)
+    absorption = [knobs[f"absorption_{wall}_{band}"] for wall in WALLS for band in BAND_NAMES]
+    return Shoebox(
+        size=one(*size),
+        source=one(*source),
+        microphones=there,
+        apart=torch.linalg.vector_norm(there - there[:, :1], dim=2),
+        absorption=one(*absorption).reshape(1, len(WALLS), len(BAND_NAMES)),
+        scatter=one(knobs["scatter"])[0],
+        mixing_s=one(knobs["mixing_ms"] / 1000.0)[0],
+        orders=[FEWEST + round(knobs["order"])],
+        temperature_c=one(knobs["temperature_c"])[0],
+        humidity_percent=one(knobs["humidity_percent"])[0],
+    )
