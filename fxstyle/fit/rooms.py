@@ -64,7 +64,7 @@ class RoomFit:
     estimate: what a blind fit heard. target: what the response measures like.
     response, response_rate: the response that was given or deconvolved.
     achieved: what the chain's own response measures like, with the dry sound.
-    confidence: 0..1: of a blind fit that of its estimate, of a known one the share of octaves that are reached.
+    confidence: 0..1: of a blind fit that of its estimate, of a known one the share of octaves it reaches.
     notes: what the user should know. seconds: that it took.
     """
 

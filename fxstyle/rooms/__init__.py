@@ -1,1 +1,1 @@
-"""Rooms: what an impulse response measures like, what a recording says of its room, what rooms are made of."""
+"""Rooms: what a response measures like, what a recording says of its room, what rooms are made of."""
