@@ -54,7 +54,7 @@ from fxstyle.dsp.shoebox import (
     decay_s,
     reflections,
 )
-from fxstyle.effect import Decays
+from fxstyle.effect import Axis, Decays
 from fxstyle.param import Param
 from fxstyle.reverberation import reverberation, within
 from fxstyle.units import NEPERS_OF_60_DB, db_to_amplitude, power_to_db
@@ -213,6 +213,8 @@ def of_decays(t60_s: Decays, level_db: Decays) -> dict[str, float]:
     return within(_PARAMS, wanted)
 
 
+_EACH_WALL = tuple(tuple(f"absorption_{wall}_{band}" for band in BAND_NAMES) for wall in WALLS)
+
 EFFECT = reverberation(
     "room",
     "Rectangular room with materials: image sources and a tail that follows from them",
@@ -222,5 +224,9 @@ EFFECT = reverberation(
     tolerance_db=-100.0,
     tail_s=_tail_s,
     of_decays=of_decays,
-    smooth=tuple(tuple(f"absorption_{wall}_{band}" for band in BAND_NAMES) for wall in WALLS),
+    smooth=_EACH_WALL,
+    geometry=tuple(
+        Axis(size, f"source_{axis}", f"mic_{axis}", (_EACH_WALL[2 * n], _EACH_WALL[2 * n + 1]))
+        for n, (size, axis) in enumerate(zip(("length_m", "width_m", "height_m"), "xyz", strict=True))
+    ),
 )

@@ -72,6 +72,18 @@ class OfDecays(Protocol):
     def __call__(self, t60_s: Decays, level_db: Decays, /) -> dict[str, float]: ...
 
 
+class Axis(NamedTuple):
+    """One axis of a room: its knobs for a size in m, two places as shares of it, and what each wall absorbs.
+
+    walls: by octave, of the wall at 0 and of that at the size; rows of knobs with values of 0..1.
+    """
+
+    size: str
+    source: str
+    microphone: str
+    walls: tuple[tuple[str, ...], tuple[str, ...]]
+
+
 def _no_latency(rate: float, settings: Mapping[str, float]) -> int:
     return 0
 
@@ -204,6 +216,7 @@ class Effect:
     idle: the knobs that do not count at these settings.
     of_decays: for reverbs: the settings for given decays and levels per octave.
     smooth: rows of knobs, such as those of neighbouring bands, that a fit keeps from jumping.
+    geometry: the three axes of a rectangular room with image sources, if it is one.
     """
 
     name: str
@@ -224,6 +237,7 @@ class Effect:
     idle: Callable[[Mapping[str, float]], Collection[str]] = _none_idle
     of_decays: OfDecays | None = None
     smooth: tuple[tuple[str, ...], ...] = ()
+    geometry: tuple[Axis, ...] = ()
     _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fxstyle.report import room
-from fxstyle.report.room import decay_curves, decay_per_band, elevation, page, plan
+from fxstyle.report.room import Walls, decay_curves, decay_per_band, elevation, page, plan
 from fxstyle.report.style import CSS
 from fxstyle.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH
 
@@ -208,10 +208,7 @@ def a_page(title: str = "Living room") -> str:
     time = np.linspace(0.0, 1.0, 1000)
     return page(
         title,
-        size_m=SIZE,
-        source_m=SOURCE,
-        microphones_m=[MICROPHONE],
-        labels=(HOSTILE, *LABELS[1:]),
+        walls=Walls(SIZE, SOURCE, [MICROPHONE], (HOSTILE, *LABELS[1:])),
         centres_hz=CENTRES,
         series=[("room", np.ones(8), np.ones(8)), ("reference", np.ones(8), np.zeros(8))],
         time_s=time,
@@ -257,8 +254,9 @@ def test_the_page_is_whole_and_needs_nothing_else() -> None:
 
 
 def test_the_page_leaves_out_what_it_was_not_given() -> None:
-    html = page("R", size_m=SIZE, source_m=SOURCE, microphones_m=[], labels=("",) * 6)
+    html = page("R", walls=Walls(SIZE, SOURCE, [], ("",) * 6))
     assert re.findall(r"<h2>(.*?)</h2>", html) == ["Plan", "Side view"]
+    assert re.findall(r"<h2>(.*?)</h2>", page("R", notes=["n"])) == ["Notes"]
 
 
 def test_every_colour_is_defined_in_light_and_dark() -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fxstyle.report import figures
+from fxstyle.report.document import document
 from fxstyle.report.settings import settings_html
-from fxstyle.report.style import CSS
 from fxstyle.report.summary import ROWS, Summary, mean, shown_number, summarise
 from fxstyle.report.svg import text_of
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from fxstyle.fit.acceptance import Verdict
     from fxstyle.fit.match import Match
     from fxstyle.presets import Preset
-
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def html(match: Match) -> str:
@@ -45,12 +43,7 @@ def html(match: Match) -> str:
             "</main>",
         ]
     )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text_of(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+    return document(title, body)
 
 
 def _verdict(verdict: Verdict) -> str:

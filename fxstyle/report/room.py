@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fxstyle.report.document import document
 from fxstyle.report.plan import SURFACES, elevation, plan
-from fxstyle.report.style import CSS
 from fxstyle.report.svg import (
     BOTTOM,
     HEIGHT,
@@ -49,8 +50,6 @@ svg text.value { font-size: 10px; }
 td.wide { width: 60%; }
 """
 """What these pictures need beside the page's style sheet."""
-
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 _BARS_SHARE = 0.78
 """Of the room between two octaves that bars take."""
@@ -200,17 +199,24 @@ def decay_curves(time_s: npt.ArrayLike, level_db: Mapping[float, npt.ArrayLike])
     ).svg()
 
 
+class Walls(NamedTuple):
+    """What a room's plan is drawn from: see `plan`."""
+
+    size_m: npt.ArrayLike
+    source_m: npt.ArrayLike
+    microphones_m: Sequence[npt.ArrayLike]
+    labels: Sequence[str]
+
+
 def page(
     title: str,
     *,
-    size_m: npt.ArrayLike,
-    source_m: npt.ArrayLike,
-    microphones_m: Sequence[npt.ArrayLike],
-    labels: Sequence[str],
+    walls: Walls | None = None,
     centres_hz: Sequence[float] = (),
     series: Series = (),
     time_s: npt.ArrayLike = (),
     level_db: Mapping[float, npt.ArrayLike] | None = None,
+    settings: str = "",
     facts: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
     lead: str = "",
@@ -220,31 +226,30 @@ def page(
     Parameters
     ----------
     title, lead: a heading and a sentence below it.
-    size_m, source_m, microphones_m, labels: see `plan`.
+    walls: where it has any.
     centres_hz, series: see `decay_per_band`; no series, no picture.
-    time_s, level_db: see `decay_curves`; None: no picture.
+    time_s, level_db: see `decay_curves`; nothing: no picture.
+    settings: HTML of a chain's settings.
     facts: names and values for a table, such as volume and speed of sound.
     notes: what was assumed or is not sure.
     """
-    views = (
-        ("Plan", plan(size_m, source_m, microphones_m, labels), "From above, the front wall at the top."),
-        (
-            "Side view",
-            elevation(size_m, source_m, microphones_m, labels),
-            "Towards the front wall, to the same scale.",
-        ),
-    )
-    pictures = list(views)
+    pictures = []
+    if walls is not None:
+        pictures = [
+            ("Plan", plan(*walls), "From above, the front wall at the top."),
+            ("Side view", elevation(*walls), "Towards the front wall, to the same scale."),
+        ]
     if series:
         caption = "Time in which the sound falls by 60 dB; hollow bars are not sure."
         pictures.append(("Reverberation time", decay_per_band(centres_hz, series), caption))
-    if level_db is not None:
+    if level_db:
         caption = "Energy that is still to come, in dB of all of it (M. R. Schroeder 1965)."
         pictures.append(("Decay", decay_curves(time_s, level_db), caption))
     shown = "\n".join(
         f"<h2>{heading}</h2>\n<figure>{picture}<figcaption>{caption}</figcaption></figure>"
         for heading, picture, caption in pictures
     )
+    labels = walls.labels if walls is not None else ("",) * len(SURFACES)
     surfaces = [(name, label) for name, label in zip(SURFACES, labels, strict=True) if label]
     said = "".join(f"<li>{text_of(note)}</li>" for note in notes)
     body = "\n".join(
@@ -254,17 +259,13 @@ def page(
             "</header><main>",
             shown,
             f"<h2>Surfaces</h2>\n{_table(surfaces)}" if surfaces else "",
+            f"<h2>Settings</h2>\n{settings}" if settings else "",
             f"<h2>Facts</h2>\n{_table(facts)}" if facts else "",
             f"<h2>Notes</h2>\n<ul>{said}</ul>" if notes else "",
             "</main>",
         ]
     )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text_of(title)}</title>\n<style>{CSS}{ROOM_CSS}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+    return document(title, body, ROOM_CSS)
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:
