@@ -34,6 +34,7 @@ from pedalboard import Pedalboard
 
 import fxstyle
 from fxstyle import effects
+from fxstyle.dsp.noise import BAND_NAMES
 from fxstyle.effects import eq
 from fxstyle.performance import perform
 from fxstyle.render import render as fxstyle_render
@@ -145,7 +146,7 @@ def cases() -> list[Case]:
         times = 10.0 * PEDALBOARD_TIME_RATIO, 120.0 * PEDALBOARD_TIME_RATIO
         return [pedalboard.Compressor(-24.0, 4.0, *times) for _ in range(count)]
 
-    reverb = {"t60_low_s": IR_S, "t60_mid_s": IR_S, "t60_high_s": IR_S}
+    reverb = {f"t60_{band}_s": IR_S for band in BAND_NAMES}
     convolution = pedalboard.Convolution(_impulse_response(), mix=1.0, sample_rate=RATE)
     gate = {"threshold_db": -30.0, "ratio": 4.0, "attack_ms": 1.0, "release_ms": 120.0}
     hard = {"knee_db": 0.0, "makeup_db": 0.0, "link": 0.0}

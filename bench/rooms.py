@@ -37,8 +37,8 @@ def main() -> None:
             print(f"| {row.what} | {row.measured} | {row.target} | {met} |", flush=True)
             found.append({"part": part, **row._asdict()})
         print(f"<!-- {part}: {time.perf_counter() - began:.0f} s -->", flush=True)
-    OUT.mkdir(exist_ok=True)
-    (OUT / "rooms.json").write_text(json.dumps(found, indent=1, default=str))
+        OUT.mkdir(exist_ok=True)
+        (OUT / "rooms.json").write_text(json.dumps(found, indent=1, default=str))
 
 
 if __name__ == "__main__":

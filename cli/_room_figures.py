@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fxstyle.audio import Audio, resample
 from fxstyle.cli._output import emit, emit_table
 from fxstyle.dsp.noise import BAND_NAMES
 from fxstyle.rooms.iso3382 import CENTRES_HZ, LIMITS_DB, Decay, broadband, measure_response
@@ -21,6 +22,11 @@ FIGURES = ("edt_s", "t20_s", "t30_s", "c50_db", "c80_db", "d50", "ts_s")
 
 SURE_SPREAD = 0.25
 """Standard deviation of ln T60 up to which a blind estimate is drawn as sure."""
+
+POINTS = 2000
+"""Of a curve that is drawn."""
+
+HIGHEST_RATE = 48_000
 
 WHOLE = "all"
 """Row of the response as it is, without a filter."""
@@ -101,13 +107,19 @@ def measured(h: Samples, rate: float) -> tuple[Decay, Decay]:
 
 
 def curves(h: Samples, rate: float) -> tuple[list[float], dict[float, list[float]]]:
-    """Return times in s and, by octave, the energy still to come in dB, NaN where the noise begins."""
+    """Return times in s and, by octave, the energy still to come in dB, NaN where the noise begins.
+
+    No more of them than a picture shows, and of a rate that can be measured.
+    """
+    if rate > HIGHEST_RATE:
+        h, rate = resample(Audio(h.astype(np.float32), round(rate)), HIGHEST_RATE).samples, HIGHEST_RATE
     found = {}
     for hz in measure_response(h, rate).centre_hz.tolist():
         found[hz] = decay_of(h, rate, hz)[1]
     longest = max(level.size for level in found.values())
+    step = max(longest // POINTS, 1)
     padded = {
-        hz: np.pad(level, (0, longest - level.size), constant_values=math.nan).tolist()
+        hz: np.pad(level, (0, longest - level.size), constant_values=math.nan)[::step].tolist()
         for hz, level in found.items()
     }
-    return (np.arange(longest) / rate).tolist(), padded
+    return (np.arange(0, longest, step) / rate).tolist(), padded

@@ -82,7 +82,8 @@ def from_ir(
         try:
             fit = fit_room(given, kind=kind, seed=seed, progress=advance)
         except AudioError as error:
-            raise AudioError(f"{ir}: {error}") from None
+            # some say so themselves
+            raise AudioError(str(error) if ir.name in str(error) else f"{ir}: {error}") from None
     notes = notes_of_fit(fit, given)
     settings = preset_of_room(fit.chain, references=[given], seed=seed, seconds=fit.seconds, notes=notes)
     h = clean_response(fit.chain, given.rate, min(given.channels, 2))

@@ -4,6 +4,7 @@
 
 h_i is what follows the direct sound at place i, over its gain, r_i the distance from the source and r_0 the
 least of them: the nearest place has the sound itself at full level and at once. Delays are whole samples.
+Each place is computed alone: what it is does not depend on which others are asked for.
 """
 
 from __future__ import annotations
@@ -33,22 +34,20 @@ def at_positions(
     The chain is one effect `room`. Channels stand along the length of the room, as the effect has them.
     """
     slot = _room(chain)
-    box = _box(slot, [place for given in places for place in _spread(slot, given, channels)])
+    boxes = [_box(slot, _spread(slot, place, channels)) for place in places]
     frames = max(round(seconds * rate), 1)
     wet_gain = slot.amount * db_to_amplitude(slot.settings["level_db"])
     with torch.no_grad():
-        made = reflections(box, rate, torch.float64, frames)[0].numpy() * wet_gain
-        distance_m = direct_distance_m(box)[0].numpy()
-    speed = float(speed_of_sound(box.temperature_c))
-    if not wet_only:
-        made[:, 0] += 1.0
-    responses = []
-    for i in range(len(places)):
-        own = slice(i * channels, (i + 1) * channels)
+        made = [reflections(box, rate, torch.float64, frames)[0].numpy() * wet_gain for box in boxes]
         # of a pair of microphones the middle counts: they keep step, as in the effect
-        r, nearest = distance_m[own].mean(), distance_m.reshape(-1, channels).mean(axis=1).min()
-        late = round(float(r - nearest) / speed * rate)
-        responses.append(np.pad(made[own], ((0, 0), (late, 0)))[:, :frames] * (nearest / r))
+        distance_m = [float(direct_distance_m(box)[0].mean()) for box in boxes]
+    speed, nearest = float(speed_of_sound(boxes[0].temperature_c)), min(distance_m)
+    responses: list[Samples] = []
+    for own, r in zip(made, distance_m, strict=True):
+        if not wet_only:
+            own[:, 0] += 1.0
+        late = round((r - nearest) / speed * rate)
+        responses.append(np.pad(own, ((0, 0), (late, 0)))[:, :frames] * (nearest / r))
     return responses
 
 

@@ -7,7 +7,8 @@
     r_cb    octave b of channel c of the impulse response `ir`, whose energy is made 1 (mean of the channels):
             white noise comes out as loud as it went in
     T_b     its decay time in the octave, as measured after ISO 3382
-    S_b     decay_.._x: how many times as long it shall decay
+    S_b     decay_.._x: how many times as long it shall decay, down to the noise of the recording, which then
+            keeps the gain that the decay ends with
     B       early_late_db: what comes later than 80 ms over what comes before; e rises from -1/2 to 1/2
             between 60 and 100 ms
     s       rises from 0 to 1 within the millisecond before trim_ms: what comes earlier is cut away
@@ -15,7 +16,8 @@
 
 With all decays at 1 and nothing trimmed it is plain convolution with the response. `ir` is a file, kept in
 the preset, or one of the built-in spaces of fading noise. A response has one channel for all, or one for each
-channel of the sound; further channels begin again with the first. It is resampled to the rate of the sound.
+channel of the sound; further channels begin again with the first. It is resampled to the rate of the sound;
+one that begins with its direct sound is a millisecond later for it.
 
 Responses have noise in them. `tail` extended replaces each octave, from where it has met the noise, by its
 own decay going on: then longer decays do not bring the noise up, and a note ends in silence.
@@ -63,18 +65,28 @@ EARLY_MS, CROSSING_MS = 80.0, 40.0
 
 TRIM_EDGE_MS = 1.0
 
+LEAD, AT_ONCE = 48, 1e-3
+"""Samples of a response's own rate, a millisecond; share of the largest sample."""
+
 TAIL = ("recorded", "extended")
-KEPT = 4
+KEPT = 2
 """Responses kept ready, by rate and tail."""
 
 
 def _at(rate: float, h: npt.NDArray[np.float64], own_rate: float) -> npt.NDArray[np.float64]:
-    """Return a response (channel, time) at another rate: denser samples, the sum over which stays."""
+    """Return a response (channel, time) at another rate: denser samples, the sum over which stays.
+
+    One that begins at once is LEAD samples later for it: there the filter rings before it.
+    """
     if own_rate == rate:
         return h
-    return np.asarray(soxr.resample(h.T, own_rate, rate, quality="VHQ")).T * (own_rate / rate)
+    if np.abs(h[:, :LEAD]).max() > AT_ONCE * np.abs(h).max():
+        h = np.pad(h, ((0, 0), (LEAD, 0)))
+    made = np.asarray(soxr.resample(h.T, own_rate, rate, quality="VHQ")).T * (own_rate / rate)
+    return made if made.shape[1] else np.zeros((h.shape[0], 1))
 
 
+@lru_cache(maxsize=KEPT)
 def _built_in(rate: float, t60_s: tuple[float, ...]) -> Banded:
     """Return a space of fading noise, of energy 1 in every octave: the same one at every rate."""
     decay = NEPERS_OF_60_DB / (np.array(t60_s) * BUILT_IN_RATE)
@@ -85,15 +97,19 @@ def _built_in(rate: float, t60_s: tuple[float, ...]) -> Banded:
     fall = np.exp(-decay[:, None] * np.arange(longest)) * level[:, None]
     bands = split(_at(rate, np.einsum("cbt,bt->ct", noise, fall), BUILT_IN_RATE), rate)
     count = bands.shape[1]
-    return Banded(bands.astype(np.float32), np.array(t60_s[:count]), np.full(count, length_s))
+    end_s = np.full(count, length_s)
+    return Banded(bands.astype(np.float32), np.array(t60_s[:count]), end_s, LONGEST_SCALE * end_s)
 
 
-@lru_cache(maxsize=KEPT)
 def _prepared(number: int, rate: float, extended: bool) -> Banded:
     """Return the response of a number in octaves, with energy 1."""
     if number < len(BUILT_IN_S):
         return _built_in(rate, tuple(BUILT_IN_S.values())[number])
-    found = responses.get(number)
+    return _of_file(responses.get(number), rate, extended)
+
+
+@lru_cache(maxsize=KEPT)
+def _of_file(found: responses.Response, rate: float, extended: bool) -> Banded:
     h = found.audio
     h = h / math.sqrt(float((h**2).sum(axis=1).mean()))
     return banded(_at(rate, h, found.rate), rate, extended=extended, longest_scale=LONGEST_SCALE)
@@ -138,6 +154,10 @@ def _of_one(
     decay = (1.0 / scale - 1.0) * NEPERS_OF_60_DB / (t60_s * rate)
     level = db_to_amplitude(knobs["level_db"].double())
     gain = level[:, None].expand_as(decay)
+    if prepared.bands.shape[1] > count:
+        # the noise of the recording stays where the decay has left it: a longer decay does not make it grow
+        left = (-decay * rate * torch.from_numpy(prepared.decay_s)).exp()
+        gain, decay = torch.cat([gain, gain * left], dim=1), torch.cat([decay, 0.0 * decay], dim=1)
     needed_s = (scale.detach() * torch.from_numpy(prepared.end_s)).amax(dim=1)
     total = prepared.bands.shape[2]
     lengths = (needed_s * rate).ceil().long().clamp(1, total).numpy()

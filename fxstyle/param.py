@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 Scale = Literal["linear", "log"]
 
 
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a zero in it
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Param:
     """One knob of an effect, in physical units.
@@ -119,7 +126,7 @@ class Param:
         Raises SettingError as `check` does, and where the text is no number.
         """
         if self.choices:
-            if self.responses and self._number(text) is None and Path(text).is_file():
+            if self.responses and self._number(text) is None and _is_file(text):
                 return float(responses.add(responses.read(text)))
             return self.check(text, where)
         try:

@@ -26,8 +26,10 @@ FIRST = 1024
 
 LONGEST_S = 30.0
 MOST_CHANNELS = 8
-MOST_SAMPLES = 12_000_000
-"""Of all channels: 30 s of eight channels at 48 kHz, or of two at 192 kHz."""
+MOST_SAMPLES = 6_000_000
+"""Of all channels: 30 s of stereo at 96 kHz. Of noise they make 18 MB of FLAC."""
+
+LOWEST_RATE, HIGHEST_RATE = 8_000, 384_000
 
 FULL_SCALE = 2**23 - 1
 """Largest sample of a response, in 24 bit."""
@@ -71,15 +73,26 @@ def response(name: str, samples: npt.NDArray[Any], rate: int) -> Response:
     check_size(name, x.shape[0], x.shape[1], rate)
     if not np.isfinite(x).all():
         raise AudioError(f"{name} holds samples that are not finite; render it again")
-    largest = float(np.abs(x).max())
-    if largest == 0.0:
-        raise AudioError(f"{name} is silent: there is no impulse response in it")
+    largest = max(float(np.abs(x).max()), np.finfo(np.float64).tiny)
     whole = np.ascontiguousarray(np.rint(x / largest * FULL_SCALE), np.int32)
     return of_whole(name, whole, rate)
 
 
+_NOT_IN_NAMES = frozenset('/\\:*?"<>|#')
+
+
+def _plain(name: str) -> str:
+    """Return a file's name without signs that a preset's names cannot have."""
+    clean = "".join(c if c.isprintable() and c not in _NOT_IN_NAMES else "_" for c in name)
+    return clean.strip(". ") or "response"
+
+
 def check_size(name: str, channels: int, frames: int, rate: int) -> None:
-    """Raise AudioError for more than a response can be."""
+    """Raise AudioError for more, or less, than a response can be."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise AudioError(
+            f"{name} is at {rate} Hz; an impulse response has {LOWEST_RATE} to {HIGHEST_RATE} Hz: resample it"
+        )
     if channels > MOST_CHANNELS:
         raise AudioError(f"{name} has {channels} channels; an impulse response has at most {MOST_CHANNELS}")
     if frames > LONGEST_S * rate:
@@ -95,11 +108,13 @@ def check_size(name: str, channels: int, frames: int, rate: int) -> None:
 
 
 def of_whole(name: str, whole: npt.NDArray[np.int32], rate: int) -> Response:
-    """Return a response of samples that are in 24 bit already."""
+    """Return a response of samples that are in 24 bit already; raises AudioError for silence."""
+    if not whole.any():
+        raise AudioError(f"{name} is silent: there is no impulse response in it")
     whole.flags.writeable = False
     head = np.array([rate, *whole.shape], "<i8").tobytes()
     digest = hashlib.sha256(head + whole.astype("<i4").tobytes()).hexdigest()
-    path = Path(name)
+    path = Path(_plain(name))
     return Response(path.stem[:_LONGEST_STEM] + path.suffix[:8], whole, int(rate), digest)
 
 
@@ -108,11 +123,18 @@ _lock = threading.Lock()
 
 
 def add(new: Response) -> int:
-    """Keep a response and return its number; the same samples have the same number."""
+    """Keep a response and return its number; the same samples have the same number.
+
+    Raises AudioError for other samples of the same word.
+    """
     with _lock:
         for i, there in enumerate(_kept):
-            if there.word == new.word:
+            if there.sha256 == new.sha256 and there.name == new.name:
                 return FIRST + i
+            if there.word == new.word:
+                raise AudioError(
+                    f"{new.name}: another impulse response is called {new.word} already; rename the file"
+                )
         _kept.append(new)
         return FIRST + len(_kept) - 1
 

@@ -33,6 +33,10 @@ class StoredResponse(Record):
     )
 
 
+MOST_SAMPLES = 2 * responses.MOST_SAMPLES
+"""Of all responses of a preset."""
+
+
 def stored(number: float) -> StoredResponse:
     """Return what a preset holds of the response of a number."""
     import soundfile
@@ -45,8 +49,11 @@ def stored(number: float) -> StoredResponse:
     return StoredResponse(rate=found.rate, channels=found.samples.shape[0], flac=text)
 
 
-def restore(word: str, given: StoredResponse) -> None:
-    """Add a preset's response to the library; raises ValueError saying what is wrong."""
+def restore(word: str, given: StoredResponse, room: int) -> int:
+    """Add a preset's response of at most `room` samples to the library, and return how many it has.
+
+    Raises ValueError saying what is wrong.
+    """
     import soundfile
 
     name = word.rpartition("#")[0]
@@ -62,15 +69,22 @@ def restore(word: str, given: StoredResponse) -> None:
                     f" {given.channels} of FLAC at {given.rate} Hz; save the preset again"
                 )
             responses.check_size(name, file.channels, file.frames, file.samplerate)
+            if file.frames * file.channels > room:
+                raise ValueError(f"flac: a preset's responses have at most {MOST_SAMPLES} samples in all")
             samples = file.read(dtype="int32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise ValueError(f"flac: cannot be read ({error}); save the preset again") from None
     except FxstyleError as error:
         raise ValueError(str(error)) from None
-    found = responses.of_whole(name, np.ascontiguousarray(samples.T >> 8), given.rate)
+    try:
+        found = responses.of_whole(name, np.ascontiguousarray(samples.T >> 8), given.rate)
+        if found.word == word:
+            responses.add(found)
+    except FxstyleError as error:
+        raise ValueError(str(error)) from None
     if found.word != word:
         raise ValueError(f"holds another response, {found.word}; name that one in the setting, or save again")
-    responses.add(found)
+    return int(samples.size)
 
 
 def beside(content: Any, folder: Path) -> Any:

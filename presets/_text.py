@@ -14,8 +14,8 @@ from typing import Any
 
 from fxstyle.errors import PresetError
 
-MAX_BYTES = 32_000_000
-"""A preset of the largest chain allowed takes under 100 kB; an impulse response of 30 s in stereo 15 MB."""
+MAX_BYTES = 64_000_000
+"""A preset of the largest chain allowed takes under 100 kB; the most impulse responses allowed 48 MB."""
 
 MAX_DEPTH = 8
 """Preset -> chain -> slot -> settings -> setting -> value is five deep."""

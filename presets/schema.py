@@ -37,7 +37,7 @@ from fxstyle.errors import FxstyleError, PresetError, SettingError
 from fxstyle.files import write_text
 from fxstyle.param import Param
 from fxstyle.presets._fields import Name, Number, Record, Sha256, Text, Time, Value
-from fxstyle.presets._responses import StoredResponse, beside, restore, stored
+from fxstyle.presets._responses import MOST_SAMPLES, StoredResponse, beside, restore, stored
 from fxstyle.presets._text import address, as_written, parse_json, read_json, shown
 from fxstyle.presets._words import in_words
 
@@ -158,9 +158,14 @@ class Preset(Record):
 
     @model_validator(mode="after")
     def _check_and_fill(self) -> Self:
+        # what no setting names is left alone, and left out
+        named = {str(setting.value) for place in self.places for setting in place.settings.values()}
+        room = MOST_SAMPLES
         for word, given in self.responses.items():
+            if word not in named:
+                continue
             try:
-                restore(word, given)
+                room -= restore(word, given, room)
             except ValueError as error:
                 raise ValueError(f"{address(('responses', word))}.{error}") from None
         taken: set[str] = set()

@@ -522,7 +522,7 @@ NOT_EVEN_A_START = [
     (["estimate", "silent.wav"], 1, "silent.wav is silent"),
     (["estimate", "silent.wav", "--response"], 1, "silent.wav is silent"),
     (["estimate", "minute.wav", "--response"], 1, "minute.wav is 31.0 s long; an impulse response"),
-    (["estimate", "slow.wav", "--response"], 1, "slow.wav: a rate of 4000 Hz is outside"),
+    (["estimate", "slow.wav", "--response"], 1, "slow.wav is at 4000 Hz"),
     (["estimate", "short.wav", "--recording"], 1, "short.wav: the reference has"),
     (["estimate", "ir.wav", "--response", "--dry", "dry.wav"], 2, "leave out one of the two"),
     (["estimate", "ir.wav", "--force"], 2, "add --report"),

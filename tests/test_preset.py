@@ -397,7 +397,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.json"
     with path.open("wb") as stream:
         stream.truncate(100 * MAX_BYTES)
-    with pytest.raises(PresetError, match="larger than 32000 kB"):
+    with pytest.raises(PresetError, match="larger than 64000 kB"):
         Preset.load(path)
 
 

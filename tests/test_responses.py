@@ -55,7 +55,7 @@ def test_a_word_means_the_same_samples_whatever_the_file_is_called(tmp_path):
         (np.array([[0.1, np.nan]]), "not finite"),
         (np.ones((1, 31 * RATE)), "31.0 s long"),
         (np.ones((9, 10)), "9 channels"),
-        (np.ones((8, 2_000_000)), "long"),
+        (np.ones((8, 1_000_000)), "samples"),
     ],
 )
 def test_what_is_no_response_is_refused_with_the_reason(samples, words):
@@ -161,3 +161,27 @@ def test_a_hostile_response_is_refused_with_its_path(tmp_path, changed, words):
 def test_what_was_made_for_another_response_says_that_it_was_changed(tmp_path):
     one, other = (Preset.from_chain(_with(_wav(tmp_path / f"{n}.wav", _decay(seed=n)))) for n in (1, 2))
     assert one.settings_sha256() != other.settings_sha256()
+
+
+def test_only_named_responses_are_decoded(tmp_path):
+    content = json.loads(Preset.from_chain(_with(_wav(tmp_path / "h.wav"))).to_json())
+    content["responses"]["other.wav#01234567"] = {"rate": RATE, "channels": 1, "flac": "never looked at"}
+    assert "other.wav#01234567" not in Preset.from_json(json.dumps(content)).responses
+
+
+@pytest.mark.parametrize("name", ["a\nb.wav", " hall .wav", "x\u202ewav.exe.wav", "#.wav", "..wav"])
+def test_any_file_name_makes_a_word_that_presets_take(name):
+    number = responses.add(responses.response(name, _decay(seed=len(name)), RATE))
+    chain = Chain.parse("convolution").with_settings({"convolution.ir": float(number)})
+    assert Preset.from_json(Preset.from_chain(chain).to_json()).chain() == chain
+
+
+@pytest.mark.parametrize("rate", [1, 7999, 655_350])
+def test_rates_that_no_sound_has_are_refused(rate):
+    with pytest.raises(AudioError, match=f"{rate} Hz"):
+        responses.response("h.wav", _decay(), rate)
+
+
+def test_a_text_that_cannot_be_a_path_is_no_response():
+    with pytest.raises(SettingError, match="not one of"):
+        Chain.parse("convolution").param("convolution.ir").read("x" * 300, "convolution")

@@ -342,6 +342,11 @@ def _check(
     for axis, name in enumerate(("length_m", "width_m", "height_m")):
         _within(name, size[:, axis], 1e-1, LARGEST_M, "m")
     _within("absorption", absorption, 0.0, 1.0)
+    apart_m = torch.linalg.vector_norm(microphones - source[:, None], dim=2)
+    if (apart_m < LEAST_DISTANCE_M).any():
+        raise SettingError(
+            f"a microphone is {apart_m.min().item():g} m from the source; keep {LEAST_DISTANCE_M:g} m away"
+        )
     for field, places in (("source", source[:, None]), ("microphones", microphones)):
         for axis, name in enumerate("xyz"):
             inside = (places[..., axis] > 0.0) & (places[..., axis] < size[:, None, axis])

@@ -50,6 +50,8 @@ def believed(chain: Chain, room: Estimate) -> Beliefs:
     slot = _reverberation(chain)
     if slot is None or slot.effect.of_decays is None:
         return Beliefs({}, {})
+    if any(p.responses and slot.settings[p.name] != p.default for p in slot.effect.params):
+        return Beliefs({}, {})  # a response of the user's own has decays of its own
     ask = slot.effect.of_decays
     level_db = np.full_like(room.level_db, DRY_LEVEL_DB) if room.dry else room.level_db
     middle = ask(room.t60_s, level_db)
@@ -63,7 +65,9 @@ def believed(chain: Chain, room: Estimate) -> Beliefs:
     for knob, value in middle.items():
         param = slot.effect.param(knob)
         if not param.fitted:
-            given[f"{slot.name}.{knob}"] = value
+            # what the user has turned stays
+            if slot.settings[knob] == param.default:
+                given[f"{slot.name}.{knob}"] = value
             continue
         moved = max(abs(param.to_unit(other[knob]) - param.to_unit(value)) for other in away)
         if moved > 0.0:

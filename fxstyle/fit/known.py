@@ -14,7 +14,7 @@ after 50 ms:  10^(C/10) = (1 + L - L q)/(L q).  Its inverse is the closed form f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,6 +151,17 @@ def _measured(achieved: Decay, wanted: Wanted) -> tuple[Floats, Floats]:
     return t60_s, c50_db
 
 
+def compared(settings: dict[str, float], achieved: Decay, wanted: Wanted) -> KnownFit:
+    """Return how near settings come whose response measures like `achieved`."""
+    found_s, found_db = _measured(achieved, wanted)
+    nothing = np.where(wanted.sure, 0.0, math.nan)
+    t60_error, c50_error_db = found_s / wanted.t60_s - 1.0 + nothing, found_db - wanted.c50_db + nothing
+    counted = np.isfinite(t60_error) & np.isfinite(c50_error_db)
+    errors = np.concatenate([t60_error[counted] / GOOD_T60, c50_error_db[counted] / GOOD_C50_DB])
+    loss = float(np.minimum(np.abs(errors), MOST_ERROR).mean()) if errors.size else math.inf
+    return KnownFit(settings, achieved, t60_error, c50_error_db, loss)
+
+
 def fit_decays(
     effect: Effect,
     wanted: Wanted,
@@ -158,6 +169,7 @@ def fit_decays(
     channels: int,
     *,
     turns: int = TURNS,
+    given: Mapping[str, float] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> KnownFit:
     """Fit an effect so that its response has these decays and clarities.
@@ -166,7 +178,8 @@ def fit_decays(
     ----------
     effect: one that has `of_decays`. wanted: of `wanted_of`.
     rate: in Hz. channels: of the response.
-    turns: corrections. progress: called with the share done.
+    turns: corrections. given: settings that stay, whatever decays ask for, such as the size of a room.
+    progress: called with the share done.
 
     Raises ValueError for an effect that cannot be asked for decays.
     """
@@ -175,18 +188,14 @@ def fit_decays(
     t60_s, level_db = wanted.t60_s.copy(), level_for(wanted.t60_s, wanted.c50_db)
     best: KnownFit | None = None
     for turn in range(turns + 1):
-        settings = {**effect.defaults(), **effect.of_decays(t60_s, level_db)}
+        settings = {**effect.defaults(), **effect.of_decays(t60_s, level_db), **(given or {})}
         time = round((min(effect.tail_s(settings) * 1.2, 12.0) + 0.2) * rate)
         achieved = measure_response(response_of(effect, settings, rate, channels, time), rate)
         found_s, found_db = _measured(achieved, wanted)
-        ratio = wanted.t60_s / found_s
-        missing_db = wanted.c50_db - found_db
-        counted = wanted.sure & np.isfinite(ratio) & np.isfinite(missing_db)
-        errors = np.concatenate([(1.0 / ratio[counted] - 1.0) / GOOD_T60, missing_db[counted] / GOOD_C50_DB])
-        loss = float(np.minimum(np.abs(errors), MOST_ERROR).mean()) if errors.size else math.inf
-        if best is None or loss < best.loss:
-            nothing = np.where(wanted.sure, 0.0, math.nan)
-            best = KnownFit(settings, achieved, 1.0 / ratio - 1.0 + nothing, nothing - missing_db, loss)
+        ratio, missing_db = wanted.t60_s / found_s, wanted.c50_db - found_db
+        now = compared(settings, achieved, wanted)
+        if best is None or now.loss < best.loss:
+            best = now
         if progress is not None:
             progress(turn / turns)
         step = np.clip(np.nan_to_num(ratio, nan=1.0), 1.0 / MOST_RATIO, MOST_RATIO) ** ALPHA

@@ -48,14 +48,17 @@ class Banded:
 
     Attributes
     ----------
-    bands: (channel, band, time) in float32.
+    bands: (channel, band, time) in float32: the decays of all octaves; then, where some have met their noise,
+        what comes after, of all octaves again.
     t60_s: (band,) decay times, of the late decay where there are two: scaled, none of them may grow.
     end_s: (band,) until when each is worth hearing.
+    decay_s: (band,) until when each decays: what comes after is the noise of the recording.
     """
 
     bands: npt.NDArray[np.float32]
     t60_s: Floats
     end_s: Floats
+    decay_s: Floats
 
 
 def octave_shapes(frequency_hz: Floats, rate: float) -> Floats:
@@ -106,8 +109,11 @@ def banded(h: Floats, rate: float, *, extended: bool = False, longest_scale: flo
     for b, end in enumerate(ends):
         if end.constant_s > 0.0:
             t60_s[b] = 2.0 * NEPERS_OF_60_DB * end.constant_s
+    # an octave in which nothing decays is noise from the beginning
+    decay_s = np.array([end.sample / rate if end.constant_s > 0.0 else 0.0 for end in ends])
     if not extended:
-        return Banded(bands.astype(np.float32), t60_s, np.full(t60_s.size, h.shape[1] / rate))
+        end_s = np.full(t60_s.size, h.shape[1] / rate)
+        return Banded(_parted(bands, decay_s, rate), t60_s, end_s, decay_s)
     over_s = []
     for b, end in enumerate(ends):
         square = (bands[:, b, : end.sample] ** 2).sum(axis=0)
@@ -132,4 +138,19 @@ def banded(h: Floats, rate: float, *, extended: bool = False, longest_scale: flo
         level = math.sqrt(end.floor / h.shape[0] / shares[b])
         going_on = level * np.exp(-(n - end.sample) / (2.0 * end.constant_s * rate))
         out[:, b] = out[:, b] * np.cos(fade) + going_on * np.sin(fade) * noise[:, b, :length]
-    return Banded(out.astype(np.float32), t60_s, end_s)
+    # what goes on as the decay did is part of it
+    goes_on_s = np.where(decay_s > 0.0, length / rate, 0.0)
+    return Banded(_parted(out, goes_on_s, rate), t60_s, end_s, goes_on_s)
+
+
+def _parted(bands: Floats, decay_s: Floats, rate: float) -> npt.NDArray[np.float32]:
+    """Return the bands until their decays end, and after that, (channel, band or 2 band, time)."""
+    ends = np.rint(decay_s * rate).astype(int)
+    if (ends >= bands.shape[2]).all():
+        return bands.astype(np.float32)
+    after = bands.astype(np.float32)
+    before = after.copy()
+    for b, end in enumerate(ends):
+        before[:, b, end:] = 0.0
+        after[:, b, :end] = 0.0
+    return np.concatenate([before, after], axis=1)

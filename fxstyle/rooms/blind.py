@@ -68,6 +68,9 @@ NEAR = math.log(1.25)
 OWN_SONGS = (0, 1, 2, 3)
 """Performances of our own that stand in where there is no dry input."""
 
+LOUD_DB = -20.0
+"""Of a channel that is listened to, against the loudest: what is far below says something else."""
+
 FAR_LOSS = 1.5
 """`loss` from which the reference is unlike anything simulated."""
 
@@ -109,11 +112,17 @@ def c50_of(t60_s: torch.Tensor, level_db: torch.Tensor) -> torch.Tensor:
     return 10.0 * ((1.0 + energy * (1.0 - late)) / (energy * late)).log10()
 
 
+def heard_channels(samples: Samples) -> Samples:
+    """Return the first two channels of those that are as loud as the loudest, to LOUD_DB."""
+    energy = np.square(samples, dtype=np.float64).sum(axis=1)
+    return np.asarray(samples[energy >= energy.max() * db_to_power(LOUD_DB)][:2])
+
+
 def _prepared(samples: Samples, rate: float, what: str) -> torch.Tensor:
     """Return at most two channels at WORK_RATE (channel, time), from the first sound on."""
     audio = Audio(np.asarray(samples), round(rate))
     require_sound(audio, what)
-    x = resample(Audio(audio.samples[:2], audio.rate), WORK_RATE, quality="HQ").samples
+    x = resample(Audio(heard_channels(audio.samples), audio.rate), WORK_RATE, quality="HQ").samples
     begin = int((np.abs(x).max(axis=0) > SILENCE_AMPLITUDE).argmax())
     return torch.from_numpy(np.array(x[:, begin:]))
 
@@ -124,7 +133,7 @@ def _materials(dry: torch.Tensor | None, samples: int) -> list[torch.Tensor]:
         seconds = samples / WORK_RATE
         own = [perform(seconds, WORK_RATE, song=song).mean(axis=0) for song in OWN_SONGS]
         return [torch.from_numpy(np.ascontiguousarray(played[:samples])) for played in own]
-    mono = dry.mean(dim=0)
+    mono = dry[int(dry.square().sum(dim=1).argmax())]
     return [mono.repeat(-(-samples // mono.shape[0]))[:samples]]
 
 
@@ -172,8 +181,8 @@ def estimate(
 
     Parameters
     ----------
-    reference: (channel, time), floating; of more than LONGEST_S the beginning is heard, of more than two
-        channels the first two.
+    reference: (channel, time), floating; of more than LONGEST_S the beginning is heard, of the loud channels
+        the first two.
     rate: of both, in Hz.
     dry: (channel, time), other material without a room, best of the same kind; repeated if it is shorter.
         Without one, performances of the program's own stand in.

@@ -192,3 +192,25 @@ def test_a_continued_octave_keeps_the_level_of_its_decay():
     # An octave's level in 20 ms is known to 1 dB or two, the slope beyond the noise to about a tenth.
     beyond_db = np.maximum(-40.0 - wanted_db, 0.0)
     assert (np.abs(level_db - level_db[0] - wanted_db) < 4.0 + 0.1 * beyond_db).all()
+
+
+@pytest.mark.parametrize("tail", [0.0, 1.0])
+@pytest.mark.parametrize("scale", [0.3, 3.0])
+def test_noise_does_not_grow_with_the_decay(tail, scale):
+    """Of a short decay in a long recording: what has met the noise keeps the gain it has there."""
+    h = _fading(0.3, 5.0, floor_db=-80.0)
+    assert (_ir(h, tail=tail) ** 2).sum(axis=1).mean() == pytest.approx(1.0, rel=0.01)
+    scaled = _ir(h, tail=tail, **{f"decay_{band}_x": scale for band in BAND_NAMES})
+    # The energy of a decay goes with its length.
+    assert (scaled**2).sum(axis=1).mean() == pytest.approx(scale, rel=0.25)
+
+
+@pytest.mark.parametrize("rate", [44_100.0, 96_000.0])
+def test_a_response_that_begins_at_once_keeps_its_spectrum(rate):
+    click = np.zeros((1, 2000))
+    click[0, 0] = 1.0
+    ir = _ir(click, at=rate)[0]
+    hz = np.linspace(50.0, 15_000.0, 200)
+    gain_db = 20 * np.log10(np.abs(scipy.signal.freqz(ir, worN=hz, fs=rate)[1]))
+    assert np.abs(gain_db).max() < 0.05
+    assert np.abs(ir).argmax() == round(0.001 * rate)

@@ -123,6 +123,12 @@ class TestBelief:
     def test_of_a_dry_reference_next_to_nothing(self) -> None:
         assert believed(Chain.parse("reverb"), estimated(dry=True)).fitted["reverb.level_db"].value <= -40.0
 
+    def test_what_the_user_has_turned_stays(self) -> None:
+        chain = Chain.parse("reverb").with_settings({"reverb.tone_1k_db": 5.0})
+        assert "reverb.tone_1k_db" not in believed(chain, estimated()).given
+        own = Chain.parse("convolution").with_settings({"convolution.ir": 2.0})
+        assert believed(own, estimated()) == Beliefs({}, {})
+
     def test_a_chain_without_a_reverb_believes_nothing(self) -> None:
         assert believed(Chain.parse("eq,gain"), estimated()) == Beliefs({}, {})
 
