@@ -129,8 +129,8 @@ def _checked(given: Audio) -> Audio:
     flat = clipped(given.samples)
     if flat > MOST_CLIPPED * given.samples.size:
         raise AudioError(
-            f"it is clipped: {flat} samples stand at the largest value, so the direct sound is wrong; measure it"
-            " again with less gain"
+            f"it is clipped: {flat} samples stand at the largest value, so the direct sound is wrong; measure"
+            " it again with less gain"
         )
     return resample(given, HIGHEST_RATE) if given.rate > HIGHEST_RATE else given
 
