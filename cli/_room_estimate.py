@@ -86,6 +86,8 @@ def estimate(
                 "taken for an impulse response, as it is short and decays from its beginning; if it is a"
                 " recording, add --recording"
             )
+        elif dry is None and audio.frames <= LONGEST_GUESS_S * audio.rate:
+            notes.append("taken for a recording; if it is an impulse response, add --response")
     if response:
         return _measure(audio, reference, report, notes, force, json)
     return _listen(audio, reference, dry, report, notes, force, json)

@@ -132,6 +132,8 @@ def _read(name: str, where: str, folder: Path, param: Param) -> str:
     if name != Path(name).name or name in {"", ".", ".."} or "\\" in name:
         raise PresetError(f"{where}: {shown(name)!r} is no plain file name; put the file beside the preset")
     path = folder / name
+    if path.is_symlink():
+        raise PresetError(f"{where}: {shown(name)!r} is a link; put the file itself beside the preset")
     if not path.is_file():
         raise PresetError(
             f"{where}: {shown(name)!r} is not {', '.join(param.choices)}, and there is no such sound file"

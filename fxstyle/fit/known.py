@@ -41,8 +41,13 @@ DIRECT_S = 0.0025
 """The direct sound: reflections before it is over are part of it."""
 
 EARLY_S = 0.05
-MOST_LEVEL_DB = 25.0
-"""Beyond, the dry sound or the reverb is not heard."""
+MOST_LEVEL_DB = 12.0
+"""Beyond, the dry sound is not heard, and clarity hardly moves with the level any more."""
+
+LEAST_LEVEL_DB = -40.0
+
+MOST_TONE_DB = 9.0
+"""Of an octave's level over the median: what clarity cannot be reached is not to be paid for in colour."""
 
 GOOD_T60, GOOD_C50_DB = 0.05, 0.5
 """Errors that count 1: about what the ear can just tell (ISO 3382-1, table A.1: 5 % and 1 dB)."""
@@ -128,7 +133,7 @@ def level_for(t60_s: Floats, c50_db: Floats) -> Floats:
     excess = _to_come(t60_s) * (1.0 + db_to_power(c50_db)) - 1.0
     # less clarity than there can be with such a decay: all reverb
     level_db = np.where(excess > 0.0, -power_to_db(np.maximum(excess, FLOOR)), MOST_LEVEL_DB)
-    return np.clip(level_db, -MOST_LEVEL_DB, MOST_LEVEL_DB)
+    return np.clip(level_db, LEAST_LEVEL_DB, MOST_LEVEL_DB)
 
 
 def response_of(effect: Effect, settings: dict[str, float], rate: float, channels: int, time: int) -> Floats:
@@ -151,6 +156,12 @@ def _measured(achieved: Decay, wanted: Wanted) -> tuple[Floats, Floats]:
     return t60_s, c50_db
 
 
+def _even(level_db: Floats) -> Floats:
+    """Return levels within what they can be, none far from the median."""
+    median = min(max(float(np.median(level_db)), LEAST_LEVEL_DB), MOST_LEVEL_DB)
+    return np.clip(level_db, median - MOST_TONE_DB, median + MOST_TONE_DB)
+
+
 def compared(settings: dict[str, float], achieved: Decay, wanted: Wanted) -> KnownFit:
     """Return how near settings come whose response measures like `achieved`."""
     found_s, found_db = _measured(achieved, wanted)
@@ -168,6 +179,7 @@ def fit_decays(
     rate: float,
     channels: int,
     *,
+    level_db: Floats | None = None,
     turns: int = TURNS,
     given: Mapping[str, float] | None = None,
     progress: Callable[[float], None] | None = None,
@@ -178,6 +190,7 @@ def fit_decays(
     ----------
     effect: one that has `of_decays`. wanted: of `wanted_of`.
     rate: in Hz. channels: of the response.
+    level_db: (octave,) levels that are known already; without them they are sought for the clarities.
     turns: corrections. given: settings that stay, whatever decays ask for, such as the size of a room.
     progress: called with the share done.
 
@@ -185,7 +198,10 @@ def fit_decays(
     """
     if effect.of_decays is None:
         raise ValueError(f"{effect.name} cannot be asked for decays")
-    t60_s, level_db = wanted.t60_s.copy(), level_for(wanted.t60_s, wanted.c50_db)
+    fixed = level_db is not None
+    t60_s = wanted.t60_s.copy()
+    level_db = level_for(wanted.t60_s, wanted.c50_db) if level_db is None else level_db
+    level_db = _even(level_db)
     best: KnownFit | None = None
     for turn in range(turns + 1):
         settings = {**effect.defaults(), **effect.of_decays(t60_s, level_db), **(given or {})}
@@ -202,9 +218,8 @@ def fit_decays(
         slope = 1.0 + db_to_power(level_db) * (1.0 - _to_come(t60_s))
         move = -ALPHA * np.nan_to_num(missing_db) * slope
         t60_s = np.clip(t60_s * step, wanted.t60_s / 3.0, wanted.t60_s * 3.0)
-        level_db = np.clip(
-            level_db + np.clip(move, -MOST_STEP_DB, MOST_STEP_DB), -2.0 * MOST_LEVEL_DB, MOST_LEVEL_DB
-        )
+        if not fixed:
+            level_db = _even(level_db + np.clip(move, -MOST_STEP_DB, MOST_STEP_DB))
         # where nothing was measured, octaves follow those where something was
         nearest = _nearest(wanted.sure)
         t60_s, level_db = t60_s[nearest], level_db[nearest]

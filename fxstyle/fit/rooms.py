@@ -160,10 +160,16 @@ def _of_known(
 ) -> RoomFit:
     counted = wanted.sure & np.isfinite(found.t60_error) & np.isfinite(found.c50_error_db)
     right = (np.abs(found.t60_error) <= CLOSE_T60) & (np.abs(found.c50_error_db) <= CLOSE_C50_DB)
-    if not wanted.sure.all():
+    keeps = any(param.responses for param in effect.params)
+    if not (keeps or wanted.sure.all()):
         notes += (
             f"{int((~wanted.sure).sum())} of {wanted.sure.size} octaves cannot be measured in the response;"
             " they take after their neighbours",
+        )
+    if not keeps and (right & counted).sum() < wanted.sure.sum() / 2:
+        notes += (
+            "in most octaves the decay or the clarity (C50) of the response is out of this reverb's reach:"
+            " convolution keeps the response as it is",
         )
     return RoomFit(
         chain=_chain(effect, found.settings), kind=effect.name, known=True, estimate=None, target=target,
@@ -296,7 +302,8 @@ def match_room(
     rate = min(source.rate, HIGHEST_RATE)
     channels = min(source.channels, 2)
     wanted = Wanted(heard.t60_s, heard.c50_db, np.ones(heard.t60_s.size, bool), ("t20_s",) * heard.t60_s.size)
-    found = fit_decays(effect, wanted, rate, channels)
+    # levels are heard as they are; sought for the clarity they would run away where it hardly depends on them
+    found = fit_decays(effect, wanted, rate, channels, level_db=heard.level_db)
     notes = heard.warnings
     if _has_places(effect):
         notes += (PLAUSIBLE,)

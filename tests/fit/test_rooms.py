@@ -91,6 +91,17 @@ class TestKnown:
         with pytest.raises(AudioError, match=words):
             fit_room(Audio(h, RATE))
 
+    @pytest.mark.parametrize("kind", ["reverb", "fdn"])
+    def test_a_clarity_out_of_reach_does_not_colour_the_sound(self, kind: str) -> None:
+        """Of a response without direct sound in half of its octaves."""
+        h = room(1.5, 2.0, 1).astype(np.float64)
+        sos = scipy.signal.butter(4, 1000.0, "highpass", fs=RATE, output="sos")
+        h[:, :110] = scipy.signal.sosfilt(sos, h[:, :110])
+        h[:, 110:] *= 5.0
+        settings = fit_room(Audio(h.astype(np.float32), RATE), kind=kind).chain.settings()
+        tones = [settings[f"{kind}.tone_{band}_db"] for band in BAND_NAMES]
+        assert max(tones) - min(tones) <= 18.0
+
     def test_other_kinds_are_refused(self) -> None:
         with pytest.raises(SettingError, match="choose .*reverb"):
             fit_room(Audio(room(), RATE), kind="gain")
