@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
@@ -176,13 +175,12 @@ def test_neighbouring_octaves_go_together() -> None:
 class TestReal:
     """Speech in a room that was measured (split `test`)."""
 
-    def files(self) -> tuple[Path, list[dict[str, str]]]:
-        root = Path(os.environ["FXSTYLE_DATA"])
+    def rows(self, root: Path) -> list[dict[str, str]]:
         with (root / "MANIFEST.csv").open() as stream:
-            return root, list(csv.DictReader(stream))
+            return list(csv.DictReader(stream))
 
-    def test_a_blind_match_finds_the_decay(self) -> None:
-        root, rows = self.files()
+    def test_a_blind_match_finds_the_decay(self, data_dir: Path) -> None:
+        root, rows = data_dir, self.rows(data_dir)
         voice = [r["path"] for r in rows if r["path"].startswith("speech/kathleen_arctic")]
         rate = read(root / voice[0]).rate
         a, b = (
@@ -198,8 +196,8 @@ class TestReal:
         assert found.estimate is not None
         assert np.median(np.abs(found.estimate.t60_s[2:7] / truth[2:7] - 1.0)) < 0.25
 
-    def test_a_dry_reference_is_said_to_be_dry(self) -> None:
-        root, rows = self.files()
+    def test_a_dry_reference_is_said_to_be_dry(self, data_dir: Path) -> None:
+        root, rows = data_dir, self.rows(data_dir)
         voice = [r["path"] for r in rows if r["path"].startswith("speech/kathleen_arctic")]
         with pytest.raises(MatchError, match=r"the reference is dry.*nothing was fitted"):
             match_room(read(root / voice[0]), read(root / voice[1]))
