@@ -34,8 +34,8 @@ from pedalboard import Pedalboard
 
 import fxstyle
 from fxstyle import effects
-from fxstyle.dsp.noise import BAND_NAMES
 from fxstyle.effects import eq
+from fxstyle.octaves import BAND_NAMES
 from fxstyle.performance import perform
 from fxstyle.render import render as fxstyle_render
 from fxstyle.units import PEDALBOARD_TIME_RATIO

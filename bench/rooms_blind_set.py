@@ -20,8 +20,9 @@ import numpy.typing as npt
 import scipy.signal
 
 from fxstyle.audio import Audio, read, resample
+from fxstyle.octaves import CENTRES_HZ
 from fxstyle.performance import perform
-from fxstyle.rooms.iso3382 import CENTRES_HZ, measure_response, onset
+from fxstyle.rooms.iso3382 import measure_response, onset
 from fxstyle.rooms.slopes import WORK_RATE
 from fxstyle.units import NEPERS_OF_60_DB, db_to_amplitude
 

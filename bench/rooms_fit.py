@@ -37,10 +37,10 @@ import fxstyle.fit.match as matching
 from fxstyle import effects, responses
 from fxstyle.audio import Audio, read, resample
 from fxstyle.chain import Chain
-from fxstyle.dsp.noise import BAND_NAMES
 from fxstyle.errors import AudioError
 from fxstyle.fit.quality import QUALITIES
 from fxstyle.fit.rooms import fit_room
+from fxstyle.octaves import BAND_NAMES
 from fxstyle.render import render
 from fxstyle.rooms.iso3382 import measure_response
 

@@ -22,7 +22,8 @@ from rooms_row import Row
 
 from fxstyle.dsp.directions import decay_rates, directions, energies, lattice_gain
 from fxstyle.dsp.images import axis_tables, image_count, image_sources
-from fxstyle.dsp.nonuniform import BANDS, PASS_OF_RATE, band_responses
+from fxstyle.dsp.nonuniform import PASS_OF_RATE, band_responses
+from fxstyle.octaves import BANDS
 
 RATE = 48_000.0
 SPEED = 343.0

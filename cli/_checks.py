@@ -29,6 +29,20 @@ def parse_tail(text: str) -> Tail:
     return seconds
 
 
+def check_tail_output(tail: str, output: Path | None) -> Tail:
+    """Read --tail, and refuse it where no recording is written."""
+    wanted = parse_tail(tail)
+    if output is None and wanted != 0.0:
+        raise SettingError(f"--tail {tail} is for the recording: add -o FILE, as in -o out.wav")
+    return wanted
+
+
+def check_force(force: bool, outputs: Sequence[Path], options: str) -> None:
+    """Refuse --force where nothing is written."""
+    if force and not outputs:
+        raise SettingError(f"--force is for what is written: add {options}, each with a FILE")
+
+
 def check_amount(amount: float) -> float:
     """Refuse an --amount outside 0..1."""
     if not 0.0 <= amount <= 1.0:

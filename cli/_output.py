@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,18 @@ def emit_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
 def emit(text: str = "") -> None:
     """Print one line of a result on stdout."""
     print(printable(text))
+
+
+def emit_files(**files: Path | None) -> None:
+    """Print what was written, a line each: what it is and where."""
+    for what, path in files.items():
+        if path is not None:
+            emit(f"{what:<10} {path}")
+
+
+def files_json(**files: Path | None) -> dict[str, str | None]:
+    """Return the names of what was written, None for what was not asked for."""
+    return {what: None if path is None else str(path) for what, path in files.items()}
 
 
 def emit_paragraph(text: str) -> None:

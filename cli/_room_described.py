@@ -6,7 +6,7 @@ import numpy as np
 
 from fxstyle import effects
 from fxstyle.chain import Chain, Slot
-from fxstyle.dsp.noise import BAND_NAMES
+from fxstyle.octaves import BAND_NAMES
 from fxstyle.param import Param
 from fxstyle.rooms.describe import Room
 from fxstyle.rooms.materials import SURFACES

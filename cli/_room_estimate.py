@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from fxstyle.cli._checks import check_inputs, check_outputs
+from fxstyle.cli._checks import check_force, check_inputs, check_outputs
 from fxstyle.cli._options import Flag
 from fxstyle.cli._output import emit, emit_json, emit_table, progress
 from fxstyle.cli._reading import notes_of
-from fxstyle.cli.room import check_force, read_recording
+from fxstyle.cli.room import read_recording
 from fxstyle.errors import AudioError, FxstyleError, SettingError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 
 from fxstyle.audio import Audio, resample
 from fxstyle.cli._output import emit, emit_table
-from fxstyle.dsp.noise import BAND_NAMES
-from fxstyle.rooms.iso3382 import CENTRES_HZ, LIMITS_DB, Decay, broadband, measure_response
+from fxstyle.octaves import BAND_NAMES, CENTRES_HZ
+from fxstyle.rooms.iso3382 import LIMITS_DB, Decay, broadband, measure_response
 from fxstyle.rooms.iso3382 import energy_decay_db as decay_of
 
 if TYPE_CHECKING:

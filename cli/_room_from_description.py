@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxstyle.cli._checks import check_outputs
+from fxstyle.cli._checks import check_force, check_outputs
 from fxstyle.cli._options import Flag
-from fxstyle.cli._output import emit, emit_json, emit_table, remark
-from fxstyle.cli.room import RATE, chain_json, check_force, check_rate, check_response_output, write_response
+from fxstyle.cli._output import emit, emit_files, emit_json, emit_table, files_json, remark
+from fxstyle.cli.room import RATE, chain_json, check_rate, check_response_output, write_response
 
 if TYPE_CHECKING:
     from fxstyle.rooms.describe import Room, Vector
@@ -109,9 +109,7 @@ def from_description(
                 "rendered_whole": as_json(whole),
                 "rate_hz": rate,
                 "chain": chain_json(chain),
-                "preset": str(preset) if preset is not None else None,
-                "report": str(report) if report is not None else None,
-                "ir": str(ir) if ir is not None else None,
+                **files_json(preset=preset, report=report, ir=ir),
                 "notes": notes,
             }
         )
@@ -121,9 +119,7 @@ def from_description(
     emit_figures(found, whole, more={"Sabine (s)": sabine_s.tolist(), "Eyring (s)": eyring_s.tolist()})
     for note in notes:
         emit(f"Note: {note}")
-    for name, written in (("preset", preset), ("report", report), ("response", ir)):
-        if written is not None:
-            emit(f"{name:<10} {written}")
+    emit_files(preset=preset, report=report, response=ir)
     if not outputs:
         remark("Nothing was written: --preset writes the settings, --ir the response, --report a page.")
     return 0
@@ -157,7 +153,7 @@ def _surfaces_json(room: Room) -> dict[str, dict[str, object]]:
 
 
 def _emit_room(room: Room) -> None:
-    from fxstyle.dsp.noise import BAND_NAMES
+    from fxstyle.octaves import BAND_NAMES
     from fxstyle.rooms.materials import SURFACES
 
     size = " x ".join(f"{v:g}" for v in room.size_m)

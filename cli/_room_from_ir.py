@@ -7,13 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from fxstyle.cli._checks import check_inputs, check_outputs, check_seed
+from fxstyle.cli._checks import check_force, check_inputs, check_outputs, check_seed
 from fxstyle.cli._options import Flag
-from fxstyle.cli._output import emit, emit_json, progress, remark
+from fxstyle.cli._output import emit_files, emit_json, files_json, progress, remark
 from fxstyle.cli.room import (
     Kind,
     chain_json,
-    check_force,
     check_response_output,
     notes_of_fit,
     read_recording,
@@ -104,18 +103,14 @@ def from_ir(
                 "input": str(ir),
                 **fit_json(fit),
                 "chain": chain_json(fit.chain),
-                "preset": str(preset) if preset is not None else None,
-                "report": str(report) if report is not None else None,
-                "ir": str(clean) if clean is not None else None,
+                **files_json(preset=preset, report=report, ir=clean),
                 "notes": notes,
             }
         )
         return 0
     emit_fit(fit, notes)
     emit_settings(fit.chain)
-    for name, written in (("preset", preset), ("report", report), ("response", clean)):
-        if written is not None:
-            emit(f"{name:<10} {written}")
+    emit_files(preset=preset, report=report, response=clean)
     if not outputs:
         remark("Nothing was written: --preset writes the settings, --ir the clean response, --report a page.")
     return 0

@@ -9,25 +9,25 @@ from cyclopts import Parameter
 
 from fxstyle.cli._checks import (
     check_amount,
+    check_force,
     check_inputs,
     check_outputs,
     check_seed,
     check_sound_output,
-    parse_tail,
+    check_tail_output,
 )
 from fxstyle.cli._options import Flag, OutputOrNone
-from fxstyle.cli._output import emit, emit_json, progress, remark
+from fxstyle.cli._output import emit, emit_files, emit_json, files_json, progress, remark
 from fxstyle.cli._render import as_json, in_words, render_shown
 from fxstyle.cli.room import (
     Kind,
     chain_json,
-    check_force,
     check_response_output,
     notes_of_fit,
     read_recording,
     write_response,
 )
-from fxstyle.errors import MatchError, SettingError
+from fxstyle.errors import MatchError
 
 
 def match(
@@ -78,12 +78,10 @@ def match(
     json
         Print the result as one JSON document.
     """
-    tail_s = parse_tail(tail)
+    tail_s = check_tail_output(tail, output)
     check_amount(amount)
     check_seed(seed)
     outputs = [path for path in (output, preset, report, ir) if path is not None]
-    if output is None and tail_s != 0.0:
-        raise SettingError(f"--tail {tail} is for the recording: add -o FILE, as in -o out.wav")
     check_force(force, outputs, "-o, --preset, --report or --ir")
     check_inputs([input, reference])
     check_outputs(outputs, [input, reference], force=force)
@@ -145,9 +143,7 @@ def match(
                 "amount": amount,
                 "chain": chain_json(chain),
                 "output": as_json(rendered) if rendered is not None else None,
-                "preset": str(preset) if preset is not None else None,
-                "report": str(report) if report is not None else None,
-                "ir": str(ir) if ir is not None else None,
+                **files_json(preset=preset, report=report, ir=ir),
                 "notes": notes,
             }
         )
@@ -156,9 +152,7 @@ def match(
     emit_settings(chain)
     if rendered is not None:
         emit(f"recording  {in_words(rendered)}")
-    for name, written in (("preset", preset), ("report", report), ("response", ir)):
-        if written is not None:
-            emit(f"{name:<10} {written}")
+    emit_files(preset=preset, report=report, response=ir)
     if not outputs:
         remark("Nothing was written: -o writes the recording, --preset the settings, --report a page.")
     return 0

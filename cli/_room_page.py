@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fxstyle.chain import Chain, Slot
-from fxstyle.dsp.noise import BAND_NAMES
+from fxstyle.octaves import BAND_NAMES
 from fxstyle.report.plan import SURFACES
 from fxstyle.report.room import Series, Walls, page
 from fxstyle.report.settings import settings_html

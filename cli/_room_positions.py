@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from fxstyle.chain import Chain, Slot
+from fxstyle.cli._room_described import AXES
 from fxstyle.dsp.air import speed_of_sound
-from fxstyle.dsp.noise import BAND_NAMES
-from fxstyle.dsp.shoebox import FEWEST, WALLS, Shoebox, direct_distance_m, reflections
+from fxstyle.dsp.shoebox import Shoebox, direct_distance_m, reflections
 from fxstyle.effect import Samples
-from fxstyle.effects.room import CLEARANCE
+from fxstyle.effects.room import shoebox
 from fxstyle.errors import SettingError
 from fxstyle.units import db_to_amplitude
 
@@ -34,7 +34,7 @@ def at_positions(
     The chain is one effect `room`. Channels stand along the length of the room, as the effect has them.
     """
     slot = _room(chain)
-    boxes = [_box(slot, _spread(slot, place, channels)) for place in places]
+    boxes = [_box(slot, place, channels) for place in places]
     frames = max(round(seconds * rate), 1)
     wet_gain = slot.amount * db_to_amplitude(slot.settings["level_db"])
     with torch.no_grad():
@@ -61,49 +61,16 @@ def _room(chain: Chain) -> Slot:
     return active[0]
 
 
-def _spread(slot: Slot, place: Place, channels: int) -> list[Place]:
-    """Return where the microphones of a place are; raises SettingError for a place they cannot be at."""
-    knobs = slot.settings
-    for axis, at, size in zip("xyz", place, _size(slot), strict=True):
-        param = slot.effect.param(f"mic_{axis}")
+def _box(slot: Slot, place: Place, channels: int) -> Shoebox:
+    """Return the room with its microphones at a place; raises SettingError where they cannot be."""
+    knobs = dict(slot.settings)
+    for axis, at, length in zip("xyz", place, AXES, strict=True):
+        param, size = slot.effect.param(f"mic_{axis}"), knobs[length]
         low, high = param.low * size, param.high * size
         if not low <= at <= high:
             raise SettingError(
                 f"--position {','.join(f'{v:g}' for v in place)}: {axis} = {at:g} m is outside"
                 f" {low:.2f}..{high:.2f} m, where a microphone can be in this room"
             )
-    if channels == 1:
-        return [place]
-    x, y, z = place
-    length, half = _size(slot)[0], knobs["mic_spacing_m"] / 2.0
-    low, high = CLEARANCE * length, (1.0 - CLEARANCE) * length
-    return [(min(max(at, low), high), y, z) for at in (x - half, x + half)]
-
-
-def _size(slot: Slot) -> tuple[float, float, float]:
-    knobs = slot.settings
-    return knobs["length_m"], knobs["width_m"], knobs["height_m"]
-
-
-def _box(slot: Slot, microphones: Sequence[Place]) -> Shoebox:
-    knobs = slot.settings
-
-    def one(*values: float) -> torch.Tensor:
-        return torch.tensor([values], dtype=torch.float64)
-
-    size = _size(slot)
-    source = [knobs[f"source_{axis}"] * metres for axis, metres in zip("xyz", size, strict=True)]
-    there = torch.tensor([microphones], dtype=torch.float64)
-    absorption = [knobs[f"absorption_{wall}_{band}"] for wall in WALLS for band in BAND_NAMES]
-    return Shoebox(
-        size=one(*size),
-        source=one(*source),
-        microphones=there,
-        apart=torch.linalg.vector_norm(there - there[:, :1], dim=2),
-        absorption=one(*absorption).reshape(1, len(WALLS), len(BAND_NAMES)),
-        scatter=one(knobs["scatter"])[0],
-        mixing_s=one(knobs["mixing_ms"] / 1000.0)[0],
-        orders=[FEWEST + round(knobs["order"])],
-        temperature_c=one(knobs["temperature_c"])[0],
-        humidity_percent=one(knobs["humidity_percent"])[0],
-    )
+        knobs[param.name] = at / size
+    return shoebox(channels, {name: torch.tensor([v], dtype=torch.float64) for name, v in knobs.items()})

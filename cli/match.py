@@ -9,17 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 from fxstyle.cli._checks import (
     check_amount,
+    check_force,
     check_inputs,
     check_outputs,
     check_seed,
     check_sound_output,
-    parse_tail,
+    check_tail_output,
 )
 from fxstyle.cli._options import Flag, OutputOrNone, Quality, Texts
-from fxstyle.cli._output import emit, emit_chain, emit_json, emit_limits, progress, remark
+from fxstyle.cli._output import (
+    emit,
+    emit_chain,
+    emit_files,
+    emit_json,
+    emit_limits,
+    files_json,
+    progress,
+    remark,
+)
 from fxstyle.cli._reading import is_preset, notes_of, notes_of_chain, warnings_as_notes
 from fxstyle.cli._render import as_json, in_words, render_shown
-from fxstyle.errors import AudioError, SettingError
+from fxstyle.errors import AudioError
 
 if TYPE_CHECKING:
     from fxstyle.fit.match import Match, Progress
@@ -82,14 +92,11 @@ def match(
     json
         Print the result as one JSON document.
     """
-    tail_s = parse_tail(tail)
+    tail_s = check_tail_output(tail, output)
     check_amount(amount)
     check_seed(seed)
     outputs = [path for path in (output, preset, report) if path is not None]
-    if output is None and tail_s != 0.0:
-        raise SettingError(f"--tail {tail} is for the recording: add -o FILE, as in -o out.wav")
-    if force and not outputs:
-        raise SettingError("--force is for what is written: add -o, --preset or --report, each with a FILE")
+    check_force(force, outputs, "-o, --preset or --report")
     check_inputs([input, *reference])
     _check_recordings([input, *reference], output)
     check_outputs(outputs, [input, *reference], force=force)
@@ -152,8 +159,7 @@ def match(
                 "pruned": list(found.pruned),
                 "at_limit": [asdict(limit) for limit in found.at_limit],
                 "output": as_json(rendered) if rendered is not None else None,
-                "preset": str(preset) if preset is not None else None,
-                "report": str(report) if report is not None else None,
+                **files_json(preset=preset, report=report),
                 "notes": notes,
                 "seconds": found.seconds,
             }
@@ -162,10 +168,7 @@ def match(
     _print(found, notes)
     if rendered is not None:
         emit(f"recording  {in_words(rendered)}")
-    if preset is not None:
-        emit(f"preset     {preset}")
-    if report is not None:
-        emit(f"report     {report}")
+    emit_files(preset=preset, report=report)
     if not outputs:
         remark("Nothing was written: -o writes the recording, --preset the settings, --report a page.")
     return 0

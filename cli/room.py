@@ -6,7 +6,6 @@ every room that was fitted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -106,12 +105,6 @@ def check_response_output(path: Path, option: str) -> None:
             f"{option} {path}: an impulse response is written as float, which {container.name} cannot carry;"
             " name it something.wav"
         )
-
-
-def check_force(force: bool, outputs: Sequence[Path], options: str) -> None:
-    """Refuse --force where nothing is written."""
-    if force and not outputs:
-        raise SettingError(f"--force is for what is written: add {options}, each with a FILE")
 
 
 def read_recording(path: Path) -> Audio:

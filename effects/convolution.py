@@ -38,11 +38,11 @@ import soxr  # type: ignore[import-untyped]  # compiled, without stubs
 import torch
 
 from fxstyle import responses
-from fxstyle.device import room
 from fxstyle.dsp.decays import decays
-from fxstyle.dsp.lagrange import lagrange_split, lagrange_taps
-from fxstyle.dsp.noise import BAND_NAMES, NOMINAL_HZ, noise_bands
+from fxstyle.dsp.lagrange import lagrange
+from fxstyle.dsp.noise import noise_bands
 from fxstyle.effect import Decays
+from fxstyle.octaves import BAND_NAMES, NOMINAL_HZ
 from fxstyle.param import Param
 from fxstyle.reverberation import reverberation, within
 from fxstyle.rooms.banded import END_DB, Banded, banded, split
@@ -162,12 +162,9 @@ def _of_one(
     total = prepared.bands.shape[2]
     lengths = (needed_s * rate).ceil().long().clamp(1, total).numpy()
     delay = ms_to_samples(knobs["predelay_ms"].double(), rate)
-    longest = ms_to_samples(LONGEST_PREDELAY_MS, rate)
-    whole = np.array([lagrange_split(value, longest) for value in delay.tolist()], dtype=np.int64)
-    taps = lagrange_taps(delay - torch.from_numpy(whole))
-    made = room.streams if device.type != "cpu" else decays
+    whole, taps = lagrange(delay, ms_to_samples(LONGEST_PREDELAY_MS, rate))
     heard = prepared.bands[: min(channels, prepared.bands.shape[0])]
-    streams: torch.Tensor = made(gain, decay, taps, heard, whole, lengths, dtype, device)
+    streams = decays(gain, decay, taps, heard, whole, lengths, dtype, device)
     trim = ms_to_samples(knobs["trim_ms"].double(), rate)
     window = _windows(delay, trim, knobs["early_late_db"].double(), rate, streams.shape[-1])
     return streams * window.to(device, dtype)

@@ -45,7 +45,7 @@ import torch
 from fxstyle import tempo
 from fxstyle.dsp import echo
 from fxstyle.dsp.kernel import each_row
-from fxstyle.dsp.lagrange import lagrange_split, lagrange_taps
+from fxstyle.dsp.lagrange import lagrange
 from fxstyle.effect import Effect, Samples
 from fxstyle.param import Param
 from fxstyle.units import HIGHEST_OF_RATE, amplitude_to_db, db_to_amplitude, ms_to_samples, power_to_db
@@ -78,12 +78,11 @@ def _settings(
     delay = ms_to_samples(tempo.time_ms(time_ms, sync, tempo_bpm), rate).clamp_min(2.0)
     slowest = torch.full_like(time_ms, _TIME_MS.high), sync, torch.full_like(tempo_bpm, tempo.TEMPO_BPM.low)
     longest = ms_to_samples(tempo.time_ms(*slowest), rate).tolist()
-    whole = [lagrange_split(value, most) for value, most in zip(delay.tolist(), longest, strict=True)]
-    taps = lagrange_taps(delay - torch.tensor(whole))
+    whole, taps = lagrange(delay, longest)
     poles = _pole(low_cut_hz.double(), rate), _pole(high_cut_hz.double(), rate)
     cross = ping_pong.double() if channels == STEREO else 0.0 * ping_pong.double()
     rest = torch.stack([feedback.double(), *poles, db_to_amplitude(level_db.double()), cross], dim=1)
-    return torch.cat([taps, rest], dim=1), whole
+    return torch.cat([taps, rest], dim=1), whole.tolist()
 
 
 def forward(

@@ -36,11 +36,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fxstyle.device import room
 from fxstyle.dsp.decays import decays
-from fxstyle.dsp.lagrange import lagrange_split, lagrange_taps
-from fxstyle.dsp.noise import BAND_NAMES, NOMINAL_HZ, noise_bands, noise_shares
+from fxstyle.dsp.lagrange import lagrange
+from fxstyle.dsp.noise import noise_bands, noise_shares
 from fxstyle.effect import Decays
+from fxstyle.octaves import BAND_NAMES, NOMINAL_HZ
 from fxstyle.param import Param
 from fxstyle.reverberation import reverberation, within
 from fxstyle.units import NEPERS_OF_60_DB, db_to_amplitude, db_to_power, ms_to_samples
@@ -59,6 +59,9 @@ LONGEST_PREDELAY_MS = 120.0
 RISE_AHEAD = 3.0
 """Samples by which the rise begins before the delay, so that the weights of interpolation lie on it."""
 
+RISEN = 40.0
+"""Onsets after which the rise is 1 to the last bit."""
+
 
 def _bands(knobs: Mapping[str, torch.Tensor], kind: str, unit: str, count: int) -> torch.Tensor:
     """Return the knobs of the lowest `count` octaves, (batch, band) in float64."""
@@ -66,10 +69,13 @@ def _bands(knobs: Mapping[str, torch.Tensor], kind: str, unit: str, count: int) 
     return torch.stack([knobs[f"{kind}_{band}_{unit}"].double() for band in BAND_NAMES], dim=1)[:, :count]
 
 
-def _rise(delay: torch.Tensor, onset: torch.Tensor, count: int) -> torch.Tensor:
-    """Return 1 - exp(-t/onset), (batch, 1, time), t from the delay; both in samples, (batch,)."""
-    t = (torch.arange(count, dtype=torch.float64) - delay[:, None] + RISE_AHEAD).clamp_min(0.0)
-    return -torch.expm1(-t / onset[:, None])[:, None]
+def _risen(streams: torch.Tensor, delay: torch.Tensor, onset: torch.Tensor) -> torch.Tensor:
+    """Return streams (batch, stream, time) times 1 - exp(-t/onset), t from the delay; both in samples."""
+    over = math.ceil(float((delay + RISEN * onset).detach().amax()))
+    begin, rest = streams[..., :over], streams[..., over:]
+    t = torch.arange(begin.shape[-1], dtype=torch.float64) - delay[:, None] + RISE_AHEAD
+    rise = -torch.expm1(-t.clamp_min(0.0) / onset[:, None])[:, None]
+    return torch.cat([begin * rise.to(begin), rest], dim=-1)
 
 
 def response(
@@ -89,14 +95,10 @@ def response(
     gain = db_to_amplitude(tone_db) * (-torch.expm1(-2.0 * decay)).sqrt()
     lengths = (t60_s.detach().amax(dim=1) * (END_DB / 60.0 * rate)).ceil().long().numpy()
     delay = ms_to_samples(knobs["predelay_ms"].double(), rate)
-    longest = ms_to_samples(LONGEST_PREDELAY_MS, rate)
-    whole = np.array([lagrange_split(value, longest) for value in delay.tolist()], dtype=np.int64)
-    taps = lagrange_taps(delay - torch.from_numpy(whole))
+    whole, taps = lagrange(delay, ms_to_samples(LONGEST_PREDELAY_MS, rate))
     noise = noise_bands(rate, min(channels, STREAMS), int(lengths.max()))
-    made = room.streams if device.type != "cpu" else decays
-    streams: torch.Tensor = made(gain, decay, taps, noise, whole, lengths, dtype, device)
-    onset = ms_to_samples(knobs["onset_ms"].double(), rate)
-    streams = streams * _rise(delay, onset, streams.shape[-1]).to(device, dtype)
+    streams = decays(gain, decay, taps, noise, whole, lengths, dtype, device)
+    streams = _risen(streams, delay, ms_to_samples(knobs["onset_ms"].double(), rate))
     first = streams[:, :1]
     angle = (knobs["width"] * (math.pi / 2)).to(device, dtype)[:, None, None]
     mixed = torch.cat([first, angle.cos() * first + angle.sin() * streams[:, 1:]], dim=1)

@@ -42,9 +42,7 @@ import numpy as np
 import torch
 
 from fxstyle.dsp.air import DB_PER_NEPER, absorption_db_per_m, speed_of_sound
-from fxstyle.dsp.noise import BAND_NAMES
 from fxstyle.dsp.shoebox import (
-    CENTRES_HZ,
     FEWEST,
     LONGEST_MIXING_S,
     MOST,
@@ -55,6 +53,7 @@ from fxstyle.dsp.shoebox import (
     reflections,
 )
 from fxstyle.effect import Axis, Decays
+from fxstyle.octaves import BAND_NAMES, CENTRES_HZ
 from fxstyle.param import Param
 from fxstyle.reverberation import reverberation, within
 from fxstyle.units import NEPERS_OF_60_DB, db_to_amplitude, power_to_db
@@ -116,7 +115,7 @@ _PARAMS = (
 )  # fmt: skip
 
 
-def _shoebox(channels: int, knobs: Mapping[str, torch.Tensor]) -> Shoebox:
+def shoebox(channels: int, knobs: Mapping[str, torch.Tensor]) -> Shoebox:
     """Return the rooms of each row's settings."""
     k = {name: value.double() for name, value in knobs.items()}
     size = torch.stack([k["length_m"], k["width_m"], k["height_m"]], dim=1)
@@ -156,7 +155,7 @@ def response(
 
     It is made on the CPU, wherever the sound lies.
     """
-    made = reflections(_shoebox(channels, knobs), rate, dtype, frames)
+    made = reflections(shoebox(channels, knobs), rate, dtype, frames)
     return (made * db_to_amplitude(knobs["level_db"].double()).to(dtype)[:, None, None]).to(device)
 
 
@@ -167,7 +166,7 @@ TAIL_DB = 60.0
 def _tail_s(settings: Mapping[str, float]) -> float:
     """Return when the slowest octave is 60 dB down, by the same mean over directions as the sound's."""
     knobs = {name: torch.tensor([value], dtype=torch.float64) for name, value in settings.items()}
-    return float(decay_s(_shoebox(1, knobs), TAIL_DB))
+    return float(decay_s(shoebox(1, knobs), TAIL_DB))
 
 
 PROPORTIONS = (1.9, 1.4, 1.0)

@@ -56,7 +56,7 @@ def preset_of_match(match: Matched) -> Preset:
     source = recording(match.source, "input")
     references = tuple(recording(r, "reference") for r in match.references)
     verdict = match.verdict
-    preset = Preset.from_chain(
+    return told(
         match.chain,
         name=safe_name(f"{stem(source.name)} like {stem(references[0].name)}"),
         provenance=Provenance(
@@ -77,8 +77,13 @@ def preset_of_match(match: Matched) -> Preset:
             notes=tuple(safe_text(note) for note in match.notes),
         ),
     )
+
+
+def told(chain: Chain, *, name: str, provenance: Provenance, description: str = "") -> Preset:
+    """Return the preset of a chain with its origin, which is that of these settings alone."""
+    preset = Preset.from_chain(chain, name=name, description=description, provenance=provenance)
     about = {"settings_sha256": preset.settings_sha256()}
-    return preset.model_copy(update={"provenance": preset.provenance.model_copy(update=about)})
+    return preset.model_copy(update={"provenance": provenance.model_copy(update=about)})
 
 
 def recording(audio: Audio, otherwise: str) -> Recording:

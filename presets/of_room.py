@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fxstyle import __version__
 from fxstyle.chain import Chain
 from fxstyle.presets._fields import MAX_TEXT, safe_name, safe_text
-from fxstyle.presets.of_match import recording, stem
+from fxstyle.presets.of_match import recording, stem, told
 from fxstyle.presets.schema import Preset, Provenance
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def preset_of_room(
     seed, seconds: of the fit.
     notes: what was assumed, what is not sure.
     """
-    preset = Preset.from_chain(
+    return told(
         chain,
         name=_name(description, source, references),
         description=safe_text(description[:MAX_TEXT]),
@@ -53,8 +53,6 @@ def preset_of_room(
             notes=tuple(safe_text(note) for note in notes),
         ),
     )
-    about = {"settings_sha256": preset.settings_sha256()}
-    return preset.model_copy(update={"provenance": preset.provenance.model_copy(update=about)})
 
 
 def _name(description: str, source: Audio | None, references: Sequence[Audio]) -> str:

@@ -25,8 +25,8 @@ import torch
 from scipy.signal import lfilter
 
 from fxstyle import effects
-from fxstyle.dsp.noise import BAND_NAMES
 from fxstyle.effect import Effect
+from fxstyle.octaves import BAND_NAMES
 from fxstyle.param import Param
 
 STEPS = 2.0 ** -torch.arange(9.0, 32.0, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Responses of effects/reverb.py, and convolution with them, away from the CPU; in torch.
+"""Bands of noise that decay, as in dsp/decays.py, and convolution with them, away from the CPU; in torch.
 
     s_k[n] = sum_b g_b exp(-a_b n) N_kb[n]  for n < length,   delayed by d and four taps
 
@@ -7,7 +7,6 @@ A band's envelope is computed in float64 and rounded to the sound's precision.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -65,10 +64,10 @@ def streams(
     decay: torch.Tensor,
     taps: torch.Tensor,
     noise: npt.NDArray[np.float32],
-    whole: Sequence[int] | npt.NDArray[np.int64],
-    lengths: Sequence[int] | npt.NDArray[np.int64],
+    whole: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
     dtype: torch.dtype,
-    device: torch.device | None,
+    device: torch.device,
 ) -> torch.Tensor:
     """Return the responses made of each stream (batch, stream, time), differentiably.
 
@@ -77,10 +76,9 @@ def streams(
     gain, decay: (batch, band) in float64. taps: (batch, 4) in float64. All on any device.
     noise: (stream, band, at least the longest length).
     whole, lengths: whole delays and undelayed lengths in samples, one for each row.
-    dtype, device: of the result; None is the CPU.
+    dtype, device: of the result.
     """
-    device = torch.device("cpu") if device is None else device
-    constants = [torch.as_tensor(np.asarray(value), dtype=torch.int64) for value in (whole, lengths)]
+    constants = [torch.from_numpy(value) for value in (whole, lengths)]
     longest = int(constants[1].max())
     end = int((constants[0] + constants[1]).max()) + taps.shape[1] - 1
     fixed = _on_device(noise, device)[..., :longest].to(dtype)

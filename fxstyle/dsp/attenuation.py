@@ -33,11 +33,11 @@ import numpy as np
 import scipy.signal
 import torch
 
-from fxstyle.dsp.noise import LOWEST_BAND_HZ
+from fxstyle import octaves
 from fxstyle.units import NEPERS_OF_60_DB, db_to_amplitude
 
-BAND_NAMES = ("63", "125", "250", "500", "1k", "2k", "4k", "8k", "16k")
-CENTRES_HZ = tuple(LOWEST_BAND_HZ * 2.0**b for b in range(len(BAND_NAMES)))
+BAND_NAMES = (*octaves.BAND_NAMES, "16k")
+CENTRES_HZ = (*octaves.CENTRES_HZ, 2.0 * octaves.CENTRES_HZ[-1])
 
 ALIAS_DB = 60.0
 """By which aliasing in time is turned down. Rounding is turned up by as much, to -250 dB."""

@@ -196,12 +196,17 @@ def decays(
     dtype: torch.dtype,
     device: torch.device | None = None,
 ) -> torch.Tensor:
-    """Return the responses (row, stream, time) on the CPU, differentiably in gain, decay and taps.
+    """Return the responses (row, stream, time), differentiably in gain, decay and taps.
 
     Parameters
     ----------
     gain, decay: (row, band) in float64, the decay in nepers per sample. taps: (row, LAGRANGE_TAPS).
     noise: (stream, band, time). whole, lengths: (row,) d, and the samples of s.
+    dtype, device: of the result; None is the CPU.
     """
+    if device is not None and device.type != "cpu":
+        from fxstyle.device import room
+
+        return room.streams(gain, decay, taps, noise, whole, lengths, dtype, device)
     made: torch.Tensor = _Response.apply(gain, decay, taps, noise, whole, lengths, dtype)  # type: ignore[no-untyped-call]
     return made

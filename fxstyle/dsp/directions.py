@@ -44,9 +44,10 @@ from numba import njit
 from torch.autograd.function import once_differentiable
 
 from fxstyle.dsp.noise import noise_bands
-from fxstyle.dsp.nonuniform import BANDS, eight, none, plus_product
+from fxstyle.dsp.nonuniform import eight, none, plus_product
 from fxstyle.dsp.threads import for_each
 from fxstyle.dsp.vectors import store
+from fxstyle.octaves import BANDS
 
 Floats = npt.NDArray[np.float64]
 Signal = npt.NDArray[Any]

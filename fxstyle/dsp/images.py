@@ -37,9 +37,10 @@ from numba import njit
 from torch.autograd.function import once_differentiable
 
 from fxstyle.dsp import nonuniform
-from fxstyle.dsp.nonuniform import BANDS, LEAD, WIDTH, alike, eight, gather, none, plus_product, spread, total
+from fxstyle.dsp.nonuniform import LEAD, WIDTH, alike, eight, gather, none, plus_product, spread, total
 from fxstyle.dsp.threads import for_each
 from fxstyle.dsp.vectors import store
+from fxstyle.octaves import BANDS
 
 Floats = npt.NDArray[np.float64]
 Signal = npt.NDArray[Any]

@@ -8,7 +8,10 @@ T. I. Laakso et al., "Splitting the unit delay", IEEE SPM 13(1), 1996, eq. 42.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 LAGRANGE_TAPS = 4
@@ -49,3 +52,17 @@ def lagrange_taps(fraction: torch.Tensor) -> torch.Tensor:
         ],
         dim=-1,
     )
+
+
+def lagrange(
+    delay: torch.Tensor, longest: float | Sequence[float] = math.inf
+) -> tuple[npt.NDArray[np.int64], torch.Tensor]:
+    """Return whole delays d (row,) and weights (row, 4) for delays in samples, (row,) in float64.
+
+    longest: as far as the knob goes, in samples: one for all or one for each row.
+    """
+    most = [longest] * delay.shape[0] if isinstance(longest, int | float) else longest
+    whole = np.array(
+        [lagrange_split(value, end) for value, end in zip(delay.tolist(), most, strict=True)], np.int64
+    )
+    return whole, lagrange_taps(delay - torch.from_numpy(whole).to(delay.device))

@@ -21,14 +21,7 @@ import scipy.signal
 from numba import njit
 
 from fxstyle.dsp.threads import for_each
-
-LOWEST_BAND_HZ = 62.5
-BANDS = 8
-"""Octaves around 62.5 Hz .. 8 kHz; a low rate has fewer."""
-
-BAND_NAMES = ("63", "125", "250", "500", "1k", "2k", "4k", "8k")
-NOMINAL_HZ = (63.0, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
-"""What knobs and people call them, after ISO 266."""
+from fxstyle.octaves import BANDS, CENTRES_HZ
 
 EDGE_ORDER = 8
 """Butterworth order of the band edges, 48 dB per octave: less, and a long decay shines through next door."""
@@ -77,8 +70,9 @@ def _fill(sos: npt.NDArray[np.float64], key: np.uint64, settle: int, out: npt.ND
 @cache
 def centres_hz(rate: float) -> tuple[float, ...]:
     """Return the band centres there are at this rate."""
-    centres = [LOWEST_BAND_HZ * 2.0**b for b in range(BANDS)]
-    return tuple(f for f in centres if f == centres[0] or f / math.sqrt(2.0) <= HIGHEST_EDGE_OF_RATE * rate)
+    return tuple(
+        f for f in CENTRES_HZ if f == CENTRES_HZ[0] or f / math.sqrt(2.0) <= HIGHEST_EDGE_OF_RATE * rate
+    )
 
 
 @cache

@@ -37,14 +37,12 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from fxstyle.dsp.vectors import NUMBER, Vector, of_array, read, repeat, shuffle, store
+from fxstyle.octaves import BANDS, LOWEST_BAND_HZ
 
 Floats = npt.NDArray[np.float64]
 Signal = npt.NDArray[Any]
 # What numba declares of itself leaves out what it does at run time.
 _instruction: Any = intrinsic
-
-BANDS = 8
-LOWEST_BAND_HZ = 62.5
 
 WIDTH = 6
 """Points of the grid that one impulse is spread over: -98 dB."""

@@ -40,11 +40,10 @@ from fxstyle.dsp.directions import (
     volume,
 )
 from fxstyle.dsp.images import axis_tables, image_sources
-from fxstyle.dsp.nonuniform import BANDS, LOWEST_BAND_HZ
 from fxstyle.dsp.recurrence import sosfilt
 from fxstyle.errors import SettingError
+from fxstyle.octaves import BANDS, CENTRES_HZ
 
-CENTRES_HZ = tuple(LOWEST_BAND_HZ * 2.0**b for b in range(BANDS))
 WALLS = ("left", "right", "front", "back", "floor", "ceiling")
 """x = 0, x = length, y = 0, y = width, z = 0, z = height."""
 

@@ -31,10 +31,11 @@ import torch
 
 from fxstyle.dsp.air import speed_of_sound
 from fxstyle.dsp.images import axis_tables
-from fxstyle.dsp.noise import BANDS
 from fxstyle.effect import Effect
 from fxstyle.errors import AudioError
-from fxstyle.fit.search import BETA_1, BETA_2, EPSILON
+from fxstyle.fit.known import DIRECT_S
+from fxstyle.fit.search import adam_direction
+from fxstyle.octaves import BANDS
 from fxstyle.rooms.iso3382 import onset
 
 Floats = npt.NDArray[np.float64]
@@ -49,8 +50,8 @@ PULSE, REACH = 1.2, 8
 LEAD = 16
 """Samples before the direct sound."""
 
-DIRECT_S, PEAK_S = 0.0025, 0.001
-"""The direct sound: over how long its energy counts, and how soon after the onset it peaks."""
+PEAK_S = 0.001
+"""How soon after its onset the direct sound peaks."""
 
 ARRIVALS_S, RESPONSES_S = 0.03, 0.06
 """How much is compared: images of ORDER are most of it for so long; the effect may use noise thereafter."""
@@ -274,9 +275,7 @@ def _adam(
         if width_s == widths_s[-1]:
             better = value < least
             best, least = torch.where(better[:, None], u, best), torch.where(better, value, least)
-        m = BETA_1 * m + (1.0 - BETA_1) * gradient
-        v = BETA_2 * v + (1.0 - BETA_2) * gradient.square()
-        direction = (m / (1.0 - BETA_1**t)) / ((v / (1.0 - BETA_2**t)).sqrt() + EPSILON)
+        m, v, direction = adam_direction(m, v, gradient, t)
         fall = 0.5 * (1.02 + math.cos(math.pi * t / steps))
         u = (u - fall * step * direction).clamp(EDGE, 1.0 - EDGE)
         if t in keep_at:

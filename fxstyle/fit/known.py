@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fxstyle.dsp.noise import BANDS
 from fxstyle.effect import Effect
 from fxstyle.errors import AudioError
+from fxstyle.octaves import BANDS
 from fxstyle.rooms.iso3382 import Decay, measure_response, onset
 from fxstyle.units import NEPERS_OF_60_DB, db_to_power, power_to_db
 

@@ -13,10 +13,10 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from fxstyle import effects, responses
 from fxstyle.audio import Audio, require_sound, resample
@@ -24,16 +24,13 @@ from fxstyle.chain import Chain
 from fxstyle.effect import Effect
 from fxstyle.errors import AudioError, MatchError, SettingError
 from fxstyle.fit.geometry import find_geometry
-from fxstyle.fit.known import KnownFit, Wanted, compared, fit_decays, from_direct, wanted_of
+from fxstyle.fit.known import KnownFit, Wanted, compared, fit_decays, from_direct, response_of, wanted_of
 from fxstyle.rooms.blind import Estimate, estimate
 from fxstyle.rooms.deconvolve import align, deconvolve
 from fxstyle.rooms.iso3382 import Decay, clipped, measure_response
 
 Floats = npt.NDArray[np.float64]
 Tell = Callable[[str, float], None]
-
-KINDS = tuple(effect.name for effect in effects.all_effects() if effect.of_decays is not None)
-"""Reverberations that a room can be handed back as."""
 
 HIGHEST_RATE = 48_000
 """Responses of higher rates are measured at this one: there is no room above it."""
@@ -44,7 +41,6 @@ SIMULATIONS = 384
 COMPARED_S = 8.0
 """Of both recordings, to see whether their contents are the same."""
 
-LONGEST_RESPONSE_S = 30.0
 MOST_CLIPPED = 0.001
 """Share of samples of a response that may stand at its largest value."""
 
@@ -92,9 +88,15 @@ def _quiet(stage: str, share: float) -> None:
     """Tell nobody."""
 
 
+@cache
+def kinds() -> tuple[str, ...]:
+    """Return the names of the effects that a room can be handed back as."""
+    return tuple(effect.name for effect in effects.all_effects() if effect.of_decays is not None)
+
+
 def _effect(kind: str) -> Effect:
-    if kind not in KINDS:
-        raise SettingError(f"no room is kept as {kind!r}; choose {', '.join(KINDS)}")
+    if kind not in kinds():
+        raise SettingError(f"no room is kept as {kind!r}; choose {', '.join(kinds())}")
     return effects.get(kind)
 
 
@@ -107,25 +109,11 @@ def _chain(effect: Effect, settings: dict[str, float]) -> Chain:
     return chain.with_settings({f"{effect.name}.{knob}": value for knob, value in settings.items()})
 
 
-def chain_response(chain: Chain, rate: int, channels: int, seconds: float) -> Floats:
-    """Return the impulse response (channel, time) of a chain; of use if it is linear and time-invariant."""
-    click = torch.zeros((1, channels, max(math.ceil(seconds * rate), 1)))
-    click[..., 0] = 1.0
-    with torch.no_grad():
-        made: Floats = chain.forward(click, rate)[0].double().numpy()
-    return made
-
-
 def _checked(given: Audio) -> Audio:
     """Return a response at a rate at which it is measured; raises AudioError for what is none."""
     name = "the impulse response" if given.source is None else given.source.name
     require_sound(given, name)
-    seconds = given.samples.shape[1] / given.rate
-    if seconds > LONGEST_RESPONSE_S:
-        raise AudioError(
-            f"{name} is {seconds:.1f} s long; an impulse response is at most {LONGEST_RESPONSE_S:g} s: cut it"
-            " where it has died away"
-        )
+    responses.check_size(name, given.channels, given.frames, given.rate)
     flat = clipped(given.samples)
     if flat > MOST_CLIPPED * given.samples.size:
         raise AudioError(
@@ -198,7 +186,7 @@ def fit_room(
     Parameters
     ----------
     response: (channel, time), with its direct sound.
-    kind: of KINDS; "convolution" keeps the response itself.
+    kind: of `kinds()`; "convolution" keeps the response itself.
     seed: repeats a run. progress: called with a stage and the share done.
 
     Raises
@@ -216,8 +204,8 @@ def fit_room(
     if any(param.responses for param in effect.params):
         name = "response.wav" if response.source is None else response.source.name
         chain, own = _itself(effect, response, name)
-        seconds = own.shape[1] / response.rate * 1.5
-        made = chain_response(chain, given.rate, h.shape[0], seconds)
+        count = math.ceil(1.5 * own.shape[1] / response.rate * given.rate)
+        made = response_of(effect, dict(chain.slots[0].settings), given.rate, h.shape[0], count)
         found = compared({}, measure_response(made, given.rate), wanted)
         fit = replace(_of_known(effect, found, wanted, given, target, ()), chain=chain)
     else:
@@ -268,7 +256,7 @@ def match_room(
     Parameters
     ----------
     source: the dry recording. reference: of the same content, which is then deconvolved, or of another.
-    kind: of KINDS. seed: repeats a run.
+    kind: of `kinds()`. seed: repeats a run.
     blind: whether to take the contents for different without a look.
     progress: called with a stage and the share done.
 

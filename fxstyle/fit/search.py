@@ -116,6 +116,15 @@ def screen(objective: Objective, positions: Vector, count: int) -> Vector:
     return positions[chosen]
 
 
+def adam_direction(
+    m: torch.Tensor, v: torch.Tensor, gradient: torch.Tensor, t: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return both moments after the gradient of step t = 1, 2, .., and where Adam goes from there."""
+    m = BETA_1 * m + (1.0 - BETA_1) * gradient
+    v = BETA_2 * v + (1.0 - BETA_2) * gradient.square()
+    return m, v, (m / (1.0 - BETA_1**t)) / ((v / (1.0 - BETA_2**t)).sqrt() + EPSILON)
+
+
 def adam(
     objective: Objective,
     positions: Vector,
@@ -150,10 +159,8 @@ def adam(
             leader = int(value.argmin())
             shares = {name: float(term.detach()[leader]) for name, term in terms.items()}
             course.append(Step(t, len(u), float(value[leader]), shares))
-            m = BETA_1 * m + (1.0 - BETA_1) * gradient
-            v = BETA_2 * v + (1.0 - BETA_2) * gradient.square()
+            m, v, direction = adam_direction(m, v, gradient, t)
             rate = step_size * 0.5 * (1.05 + math.cos(math.pi * t / total))
-            direction = (m / (1.0 - BETA_1**t)) / ((v / (1.0 - BETA_2**t)).sqrt() + EPSILON)
             u = (u - rate * direction).clamp(0.0, 1.0)
             if progress is not None:
                 progress(t / total, float(best_loss.min()))

@@ -32,8 +32,8 @@ import numpy.typing as npt
 import torch
 
 from fxstyle.audio import Audio, require_sound, resample
-from fxstyle.dsp.noise import BAND_NAMES, BANDS, LOWEST_BAND_HZ
 from fxstyle.errors import AudioError
+from fxstyle.octaves import BAND_NAMES, CENTRES_HZ
 from fxstyle.performance import perform
 from fxstyle.rooms.posterior import distances, learned, log_likelihood, marginals
 from fxstyle.rooms.simulate import grid, simulate
@@ -228,7 +228,7 @@ def estimate(
     is_dry = float(mean_c[AUDIBLE].mean()) > DRY_C50_DB
     noise = noise_db(levels)[..., 0].mean(dim=0)
     return Estimate(
-        np.array([LOWEST_BAND_HZ * 2.0**b for b in range(BANDS)]),
+        np.array(CENTRES_HZ),
         np.exp(mean_t), mean_l, mean_c, spread_t, spread_l, spread_c,
         loss, confidence, is_dry, _warnings(seconds, noise, np.exp(mean_t), dry is None, loss),
     )  # fmt: skip

@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fxstyle.errors import SettingError
+from fxstyle.octaves import BANDS
 from fxstyle.rooms.lengths import AXIS_NAMES, Lengths, read_lengths
-from fxstyle.rooms.materials import BANDS, SURFACES, WALLS, Material, RoomKind, materials, room_kinds
+from fxstyle.rooms.materials import SURFACES, WALLS, Material, RoomKind, materials, room_kinds
 from fxstyle.rooms.statements import Said, Statement, material_of, read_statements, walls_of
 from fxstyle.rooms.statistical import areas_m2, eyring_t60_s, sabine_t60_s
 

@@ -37,14 +37,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.signal
 
-from fxstyle.dsp.noise import BANDS, HIGHEST_EDGE_OF_RATE, LOWEST_BAND_HZ
+from fxstyle.dsp.noise import HIGHEST_EDGE_OF_RATE
 from fxstyle.errors import AudioError
+from fxstyle.octaves import CENTRES_HZ
 from fxstyle.rooms.lundeby import LEAST_POINTS, End, Floats, find_end, fit_line
 
 Response = npt.NDArray[Any]
-
-CENTRES_HZ = tuple(LOWEST_BAND_HZ * 2.0**b for b in range(BANDS))
-"""Octaves, of the nominal names 63 Hz, 125 Hz, ... 8 kHz."""
 
 ONSET_DB = -20.0
 """Of the largest sample: where the direct sound begins."""

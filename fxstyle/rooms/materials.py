@@ -19,10 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from fxstyle.errors import SettingError, remedy
-
-BANDS = 8
-CENTRES_HZ = tuple(62.5 * 2.0**b for b in range(BANDS))
-BAND_NAMES = ("63", "125", "250", "500", "1k", "2k", "4k", "8k")
+from fxstyle.octaves import BAND_NAMES, BANDS
 
 WALLS = ("left", "right", "front", "back")
 SURFACES = (*WALLS, "floor", "ceiling")

@@ -19,7 +19,8 @@ import torch
 from fxstyle.dsp.convolve import convolve
 from fxstyle.dsp.decays import decays
 from fxstyle.dsp.lagrange import lagrange_taps
-from fxstyle.dsp.noise import BANDS, noise_bands
+from fxstyle.dsp.noise import noise_bands
+from fxstyle.octaves import BANDS
 from fxstyle.rooms.slopes import WORK_RATE, energies, frames_of, octave_signals, relative_db, transform_size
 from fxstyle.units import NEPERS_OF_60_DB, db_to_amplitude
 

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fxstyle.dsp.noise import BANDS, LOWEST_BAND_HZ
+from fxstyle.octaves import CENTRES_HZ
 
 WORK_RATE = 24_000
 """Hz at which recordings are compared: enough for the octave of 8 kHz."""
@@ -84,8 +84,7 @@ def _octaves(size: int) -> tuple[_Octave, ...]:
     """Return the octaves of a transform of `size` = HOP 2^k samples."""
     bin_hz = WORK_RATE / size
     made = []
-    for b in range(BANDS):
-        centre_hz = LOWEST_BAND_HZ * 2.0**b
+    for centre_hz in CENTRES_HZ:
         first = int(centre_hz / 2.0 / bin_hz) + 1
         last = min(int(centre_hz * 2.0 / bin_hz), size // 2)
         hz = np.arange(first, last + 1) * bin_hz

@@ -16,7 +16,8 @@ from types import MappingProxyType
 from typing import Any
 
 from fxstyle.errors import SettingError, remedy
-from fxstyle.rooms.materials import BANDS, SURFACES, WALLS, Material, folded, materials, phrases, room_kinds
+from fxstyle.octaves import BANDS
+from fxstyle.rooms.materials import SURFACES, WALLS, Material, folded, materials, phrases, room_kinds
 
 SQUARE_FOOT_M2 = 0.09290304
 

@@ -16,7 +16,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from fxstyle.rooms.materials import CENTRES_HZ
+from fxstyle.octaves import CENTRES_HZ
 
 Vector = npt.NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from fxstyle.dsp.directions import (
     volume,
 )
 from fxstyle.dsp.noise import noise_bands
-from fxstyle.dsp.nonuniform import BANDS
+from fxstyle.octaves import BANDS
 
 SPEED = 343.0
 ROOMS = {

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fxstyle.dsp.images import axis_tables, image_count, image_sources
-from fxstyle.dsp.nonuniform import BANDS, band_responses
+from fxstyle.dsp.nonuniform import band_responses
+from fxstyle.octaves import BANDS
 
 RATE = 48_000.0
 SPEED = 343.0

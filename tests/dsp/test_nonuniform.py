@@ -5,16 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fxstyle.dsp.nonuniform import (
-    BANDS,
-    PASS_OF_RATE,
-    band_responses,
-    gather,
-    plan,
-    spread,
-    to_grid,
-    to_signal,
-)
+from fxstyle.dsp.nonuniform import PASS_OF_RATE, band_responses, gather, plan, spread, to_grid, to_signal
+from fxstyle.octaves import BANDS
 
 RATE = 44_100.0
 SPAN = 60_000

@@ -10,8 +10,9 @@ import scipy.signal
 import torch
 
 from fxstyle.dsp.air import absorption_db_per_m, speed_of_sound
-from fxstyle.dsp.shoebox import CENTRES_HZ, shoebox
+from fxstyle.dsp.shoebox import shoebox
 from fxstyle.errors import SettingError
+from fxstyle.octaves import CENTRES_HZ
 
 RATE = 48_000.0
 SIZE, SOURCE, MICROPHONES = (6.3, 4.7, 2.9), (1.45, 2.87, 1.19), ((4.1, 1.3, 2.1), (3.2, 3.9, 0.7))

@@ -6,8 +6,8 @@ import scipy.signal
 import torch
 
 from fxstyle import responses
-from fxstyle.dsp.noise import BAND_NAMES
 from fxstyle.effects.convolution import EFFECT, response
+from fxstyle.octaves import BAND_NAMES
 from fxstyle.rooms.banded import banded, split
 from fxstyle.rooms.iso3382 import measure_response
 

@@ -7,8 +7,9 @@ import pytest
 import scipy.signal
 import torch
 
-from fxstyle.dsp.noise import BAND_NAMES, centres_hz
+from fxstyle.dsp.noise import centres_hz
 from fxstyle.effects.reverb import DRY_DB, EFFECT, response
+from fxstyle.octaves import BAND_NAMES
 
 RATE = 48_000.0
 

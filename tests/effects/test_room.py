@@ -9,9 +9,9 @@ import pytest
 import scipy.signal
 import torch
 
-from fxstyle.dsp.noise import BAND_NAMES
-from fxstyle.dsp.shoebox import CENTRES_HZ, WALLS, shoebox
+from fxstyle.dsp.shoebox import WALLS, shoebox
 from fxstyle.effects.room import CLEARANCE, EFFECT, response
+from fxstyle.octaves import BAND_NAMES, CENTRES_HZ
 
 RATE = 48_000.0
 SPEED = 331.3 * math.sqrt(1.0 + 20.0 / 273.15)

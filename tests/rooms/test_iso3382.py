@@ -12,7 +12,8 @@ import pytest
 import soundfile as sf
 
 from fxstyle.errors import AudioError
-from fxstyle.rooms.iso3382 import CENTRES_HZ, broadband, clipped, energy_decay_db, measure_response
+from fxstyle.octaves import CENTRES_HZ
+from fxstyle.rooms.iso3382 import broadband, clipped, energy_decay_db, measure_response
 
 RATE = 48000.0
 NEPERS = 6.0 * math.log(10.0)

@@ -9,17 +9,8 @@ import numpy as np
 import pytest
 
 from fxstyle.errors import SettingError
-from fxstyle.rooms.materials import (
-    BAND_NAMES,
-    CENTRES_HZ,
-    SURFACES,
-    Material,
-    find,
-    folded,
-    materials,
-    phrases,
-    room_kinds,
-)
+from fxstyle.octaves import BAND_NAMES, CENTRES_HZ
+from fxstyle.rooms.materials import SURFACES, Material, find, folded, materials, phrases, room_kinds
 
 NEIGHBOUR = {"63": 1, "8k": 6}
 
