@@ -179,7 +179,7 @@ def _speed() -> Iterator[Row]:
         for param in module.EFFECT.params:
             value = lasting[effect] if param.name.startswith("t60") else param.default
             knobs[param.name] = torch.full((ROWS,), value, dtype=torch.float64, requires_grad=gradient)
-        made = module.response(SPEED_RATE, 2, torch.float32, here, **knobs)
+        made = module.response(SPEED_RATE, 2, torch.float32, here, None, **knobs)
         if gradient:
             made.backward(made.detach())
 
