@@ -22,6 +22,7 @@ from cyclopts import App, CycloptsError, Parameter
 from fxstyle import __version__
 from fxstyle.cli._output import printable
 from fxstyle.cli.room import room_app
+from fxstyle.cli.train import train_app
 from fxstyle.errors import FxstyleError, SettingError
 
 DONE, FAILED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
@@ -70,6 +71,7 @@ def build_app() -> App:
     for name, help_text in _COMMANDS.items():
         app.command(f"fxstyle.cli.{name}:{name}", name=name, help=help_text, help_epilogue="")
     app.command(room_app())
+    app.command(train_app())
     return app
 
 

@@ -50,13 +50,18 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 def write_text(path: Path, text: str, *, force: bool) -> None:
     """Write `text` as UTF-8, whole or not at all; raises FxstyleError naming the file and the remedy."""
+    write_bytes(path, text.encode("utf-8"), force=force)
+
+
+def write_bytes(path: Path, content: bytes, *, force: bool) -> None:
+    """Write a file whole or not at all; raises FxstyleError naming the file and the remedy."""
     check_writable(path, force=force)
     temporary = path.parent / f".fxstyle-{secrets.token_hex(6)}.part"
     try:
         # Not mkstemp: its files are private, while results should be as readable as any other file.
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)

@@ -89,7 +89,7 @@ def test_data_files_are_declared() -> None:
     declared = tool_settings()["package-data"]
     for top, package in (("fxstyle", "fxstyle"), *((name, f"fxstyle.{name}") for name in OUTSIDE)):
         for path in (ROOT / top).rglob("*"):
-            if path.suffix not in {".json", ".npz", ".typed"} or path.is_symlink():
+            if path.suffix not in {".json", ".npz", ".safetensors", ".typed"} or path.is_symlink():
                 continue
             if top == "fxstyle" and path.relative_to(ROOT / top).parts[0] in OUTSIDE:
                 continue
@@ -106,7 +106,8 @@ FORBIDDEN = [
     ("fxstyle.features", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects")),
     ("fxstyle.dsp", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects", "fxstyle.chain")),
     ("fxstyle.device", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects", "fxstyle.chain")),
-    ("fxstyle.embed", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects")),
+    ("fxstyle.embed", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects", "fxstyle.train")),
+    ("fxstyle.train", ("fxstyle.cli", "fxstyle.report")),
     ("fxstyle.report", ("fxstyle.cli",)),
     ("fxstyle.rooms", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.report", "fxstyle.effects")),
     ("fxstyle.render", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.report")),

@@ -7,8 +7,11 @@ and each is compared with the one embedding of the reference, computed once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from fxstyle.errors import SettingError
 
 if TYPE_CHECKING:
     import torch
@@ -32,3 +35,52 @@ class Embedding(Protocol):
     def distance(self, output: Vectors, target: Vectors) -> Mapping[str, torch.Tensor]:
         """Return named terms (candidate,) >= 0 of the distance of each output to one target (1, feature)."""
         ...
+
+
+Make = Callable[[], Embedding]
+
+ENDING = ".safetensors"
+"""Of the files that `get` takes for weights of an encoder."""
+
+
+def _measured() -> Embedding:
+    from fxstyle.embed.measured import Measured
+
+    return Measured()
+
+
+def _encoder() -> Embedding:
+    from fxstyle.embed.encoder import load
+
+    return load()
+
+
+_REGISTRY: dict[str, Make] = {"measured": _measured, "encoder": _encoder}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the embeddings there are."""
+    return tuple(_REGISTRY)
+
+
+def register(name: str, make: Make) -> None:
+    """Add an embedding, made when it is first asked for; raises SettingError for a name that is taken."""
+    if name in _REGISTRY or name.endswith(ENDING):
+        raise SettingError(f"an embedding cannot be called {name!r}: the name is taken; choose another")
+    _REGISTRY[name] = make
+
+
+def get(name: str) -> Embedding:
+    """Return an embedding by name, or the encoder whose weights a file holds.
+
+    Raises SettingError for a name that is not there, AudioError for a file that holds no weights.
+    """
+    if name.endswith(ENDING):
+        from fxstyle.embed.encoder import load
+
+        return load(Path(name))
+    if name not in _REGISTRY:
+        raise SettingError(
+            f"no embedding is called {name!r}; there are {', '.join(names())}, and weights by file, x{ENDING}"
+        )
+    return _REGISTRY[name]()
