@@ -1,4 +1,4 @@
-"""The encoder in the package: its size, and that it hears treatments on a band on a night it has not heard."""
+"""The encoder in the package: its size, and that it hears treatments on music it has not heard that night."""
 
 from __future__ import annotations
 
