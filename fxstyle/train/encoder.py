@@ -35,7 +35,7 @@ LEARNING_RATE, WARM_UP, WEIGHT_DECAY = 1.5e-3, 100, 0.02
 MASKED_TIME = 0.2
 """Longest share of a window that is hidden in training."""
 
-TINT_DB, TINT_POINTS = 6.0, 7
+TINT_DB, TINT_POINTS = 2.0, 7
 """Deviation of the tone that a recording is given, in all its rows alike, and the points between which it
 bends: what was done is the same on a brighter recording."""
 
