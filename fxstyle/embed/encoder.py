@@ -2,8 +2,8 @@
 
     frames -> four convolutions over time, the later ones residual and ever wider, and their outputs together
            -> mean, deviation and attended mean and deviation over time
-    texture -> two layers                       both together, and level -> two layers -> e
-    style(x) = e W_s / |e W_s|                  what is alike in other content, by contrast
+    texture -> two layers                       both together -> a layer -> e
+    style(x) = s / |s|, s: two layers of e      what is alike in other content, by contrast
     place(x) = e W_p                            as far apart as the sounds were, had they one content
     change(y, x) = c / |c|, c = V e(y) - U e(x) what was done from x to y; without x, from the usual dry sound
 
@@ -88,7 +88,7 @@ class _Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The network: frames, texture and level of windows to vectors."""
+    """The network: frames and texture of windows to vectors; their level is handed on beside."""
 
     def __init__(self, sizes: Sizes) -> None:
         """Make a network of these sizes with random weights."""

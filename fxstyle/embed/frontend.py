@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 import torch
 
+from fxstyle.units import power_to_db
+
 BANDS = 96
 LOWEST_HZ, HIGHEST_HZ = 20.0, 20_000.0
 WINDOW_S, HOP_S = 2048 / 44_100, 512 / 44_100
@@ -104,14 +106,10 @@ def _power(x: torch.Tensor, size: int, hop: int) -> torch.Tensor:
     return power.transpose(1, 2) * (2.0 / (size * float(window.square().sum())))
 
 
-def _db(power: torch.Tensor) -> torch.Tensor:
-    return 10.0 * torch.log10(power.clamp_min(_LEAST))
-
-
 def hear(x: torch.Tensor, rate: float) -> Heard:
     """Return what windows (window, channel, time) are to the encoder; of channels, the first two count."""
     mid, side = _mid_side(x)
-    level = torch.stack([_db(c.square().mean(dim=1)) for c in (mid, side)], dim=1)
+    level = torch.stack([power_to_db(c.square().mean(dim=1)) for c in (mid, side)], dim=1)
     rms = (mid.square().mean(dim=1) + side.square().mean(dim=1)).add(_LEAST).sqrt()[:, None]
     mid, side = mid / rms, side / rms
     hop = max(round(HOP_S * rate), QUARTERS)
@@ -119,10 +117,10 @@ def hear(x: torch.Tensor, rate: float) -> Heard:
     spectra = [_power(c, size, hop) for c in (mid, side)]
     triangles = _triangles(float(rate), size).to(x)
     bands = [s @ triangles for s in spectra]
-    mid_db = _db(bands[0]).clamp_min(-FLOOR_DB)
-    side_db = (_db(bands[1] + 1e-4 * bands[0]) - _db(bands[0])).clamp(-SIDE_DB, SIDE_DB)
+    mid_db = power_to_db(bands[0]).clamp_min(-FLOOR_DB)
+    side_db = (power_to_db(bands[1] + 1e-4 * bands[0]) - power_to_db(bands[0])).clamp(-SIDE_DB, SIDE_DB)
     short = max(hop // QUARTERS, 1)
-    attacks = _db(_power(mid, 2 * short, short) @ _wide(float(rate), 2 * short).to(x))
+    attacks = power_to_db(_power(mid, 2 * short, short) @ _wide(float(rate), 2 * short).to(x))
     attacks = attacks.clamp_min(-FLOOR_DB)
     count = mid_db.shape[1]
     attacks = attacks[:, : count * QUARTERS]
@@ -162,7 +160,7 @@ def _modulation(levels: torch.Tensor) -> torch.Tensor:
     step = (high - low) / (MODULATIONS - 1)
     weights = (1.0 - (torch.log2(hz.clamp_min(1e-3))[:, None] - centres).abs() / step).clamp_min(0.0)
     weights = weights / weights.sum(dim=0).clamp_min(1.0)
-    return _db(torch.einsum("wkg,km->wgm", power, weights.to(power)) + 1e-3).flatten(1)
+    return power_to_db(torch.einsum("wkg,km->wgm", power, weights.to(power)) + 1e-3).flatten(1)
 
 
 def _echoes(levels: torch.Tensor) -> torch.Tensor:
@@ -188,7 +186,7 @@ def _combs(mid: torch.Tensor, rate: float) -> torch.Tensor:
     width = (1.0 / (delays * rate)).clamp_min((high - low) / (COMBS - 1))
     apart = ((samples / rate).log()[:, None] - delays.log()).abs() / width
     weights = (1.0 - apart).clamp_min(0.0).to(mid)
-    for spectrum in (_db(power.mean(dim=1) + 1e-10), _db(power + 1e-10).mean(dim=1)):
+    for spectrum in (power_to_db(power.mean(dim=1) + 1e-10), power_to_db(power + 1e-10).mean(dim=1)):
         flat = spectrum - spectrum.mean(dim=1, keepdim=True)
         cepstrum = torch.fft.irfft(flat, n=size, dim=1)
         out.append(cepstrum[:, 1 : size // 2 + 1] @ weights)

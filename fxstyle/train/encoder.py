@@ -2,8 +2,8 @@
 
 In an episode the styles i are on two recordings a and b. With unit vectors z of style and r of change,
 
-    contrast   -lg softmax_j (z_i(a) . z_j(b) / temperature) at j = i, over all rows of the batch that are
-               not of recording a, and the same from b to a
+    contrast   -lg softmax_j (z_i(a) . z_j(b) / temperature) at j = i, over the rows on recording b of all
+               episodes of the batch, and the same from b to a
     change     the same for r(s_i(a) | a) against r(s_j(b)), whose dry sound is not known, and back
     distance   Huber(|p_i(a) - p_j(b)| - D_ij),  D_ij = mean over bands and frames of what levels of s_i(a)
                and s_j(a) differ by in dB, and of those on b: how far they truly are, on one content
@@ -100,8 +100,8 @@ def _tinted(
     share = at - below
     curve = points[..., below] * (1.0 - share) + points[..., below + 1] * share
     tint = torch.from_numpy(curve).to(frames)[:, :, None]
-    centres = torch.tensor(ATTACK_HZ, dtype=torch.float64)
-    wide = tint[..., [int((band_hz() < f).sum().clamp_max(BANDS - 1)) for f in centres]]
+    nearest = torch.searchsorted(band_hz(), torch.tensor(ATTACK_HZ, dtype=torch.float64))
+    wide = tint[..., nearest.to(tint.device)]
     mid, side, attacks = (
         frames[..., :BANDS, :],
         frames[..., BANDS : 2 * BANDS, :],

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,14 +19,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fxstyle.embed.encoder import WINDOW_S
 from fxstyle.embed.frontend import hear
 from fxstyle.errors import FxstyleError, SettingError
+from fxstyle.files import write_bytes
 from fxstyle.train.content import RATE, Library, recordings
 from fxstyle.train.outside import outside_units
 from fxstyle.train.own import own_units
 from fxstyle.train.units import Sound, Style, Unit, drawn, treated, varied
+from fxstyle.units import db_to_amplitude
 
-WINDOW_S = 5.0
 STYLES, VARIED = 5, 3
 """Styles drawn in an episode, and how many of them have a neighbour that differs in one knob."""
 
@@ -90,14 +93,14 @@ def _material(plan: Plan) -> tuple[Library, list[Unit]]:
 
 
 def _tinted(x: Sound, generator: np.random.Generator) -> Sound:
-    """Return sound with other lows and highs: half an octave's worth of difference between recordings."""
+    """Return sound with other lows and highs, half of the time."""
     if generator.random() > TINTED:
         return x
     spectrum = np.fft.rfft(x, axis=1)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(x.shape[1], 1.0 / RATE), 20.0) / 800.0)
     low_db, high_db = generator.uniform(-TINT_DB, TINT_DB, 2)
     gain_db = low_db / (1.0 + 4.0 ** (octaves + 2.0)) + high_db / (1.0 + 4.0 ** (2.0 - octaves))
-    made: Sound = np.fft.irfft(spectrum * 10.0 ** (gain_db / 20.0), n=x.shape[1], axis=1).astype(np.float32)
+    made: Sound = np.fft.irfft(spectrum * db_to_amplitude(gain_db), n=x.shape[1], axis=1).astype(np.float32)
     return made
 
 
@@ -115,9 +118,9 @@ def _through(style: Style, x: Sound, by_peak: bool) -> Sound:
 def _finished(x: Sound, generator: np.random.Generator) -> Sound:
     """Return sound at one of LEVELS_DB, perhaps with noise."""
     level_db = generator.uniform(*LEVELS_DB)
-    x = x * np.float32(10.0 ** (level_db / 20.0) / max(float(np.sqrt(np.square(x).mean())), 1e-6))
+    x = x * np.float32(db_to_amplitude(level_db) / max(float(np.sqrt(np.square(x).mean())), 1e-6))
     if generator.random() < HISSING:
-        hiss = 10.0 ** (generator.uniform(*HISS_DB) / 20.0)
+        hiss = db_to_amplitude(generator.uniform(*HISS_DB))
         x = x + np.float32(hiss) * generator.standard_normal(x.shape).astype(np.float32)
     return x
 
@@ -179,10 +182,9 @@ def _begin() -> None:
 def _make(plan: Plan, folder: Path, number: int) -> int:
     there = _file(folder, number)
     if not there.exists():
-        begun = there.with_suffix(".part")
-        with begun.open("wb") as file:
-            np.savez(file, **episode(plan, number)._asdict())
-        begun.replace(there)
+        made = BytesIO()
+        np.savez(made, **episode(plan, number)._asdict())
+        write_bytes(there, made.getvalue(), force=False)
     return number
 
 

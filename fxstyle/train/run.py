@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,6 @@ def _told(trainee: Trainee, run: Path, options: Options, device: torch.device) -
 
 
 def _save(run: Path, trainee: Trainee, optimiser: torch.optim.Optimizer, step: int) -> None:
-    partial = run / (CHECKPOINT + ".part")
-    torch.save({"network": trainee.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, partial)
-    partial.replace(run / CHECKPOINT)
+    made = BytesIO()
+    torch.save({"network": trainee.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, made)
+    write_bytes(run / CHECKPOINT, made.getvalue(), force=True)
