@@ -5,7 +5,8 @@ mfcc             mean and standard deviation over frames of 20 MFCC of mid and o
                  each feature scaled by how it varies over performances of our own.
 encoder          fxstyle's learned encoder, 1 less the cosine of the styles.
 encoder-place    the same, Euclidean distance of the places.
-encoder-random   the same with the weights it began with.
+score            the relative score: measured and encoder together, calibrated to Ld.
+encoder-random   the encoder with the weights it began with.
 aisfx            PyPI aisfx 0.1.2, a general embedding of sounds, cosine distance; its weights, and its
                  spectrograms computed as its librosa variant does.
 cdpam            PyPI cdpam 0.0.6, a perceptual distance at 22.05 kHz mono; very slow.
@@ -31,10 +32,12 @@ import numpy as np
 import scipy.fft
 import scipy.signal
 import torch
+from ear_row import Limited
 
 from fxstyle.embed import Embedding
 from fxstyle.embed.encoder import Ear, load, untrained
 from fxstyle.embed.measured import Measured
+from fxstyle.embed.score import load_score
 from fxstyle.errors import AudioError
 from fxstyle.performance import SONGS, perform
 
@@ -248,16 +251,38 @@ class Place:
         return {"place": self.ear.true_distance(output, target)}
 
 
+def trained_on(method: Embedding) -> frozenset[str]:
+    """Return the names of the units of treatment that a method's weights say they were trained on."""
+    match method:
+        case Limited(embedding=inner):
+            return trained_on(inner)
+        # the encoder itself, or what listens through one
+        case Ear(about=about) | object(ear=Ear(about=about)):
+            return frozenset(name.strip() for name in about.get("units", "").split(",") if name)
+        case _:
+            return frozenset()
+
+
 METHODS: dict[str, Callable[[Path | None], Embedding]] = {
     "measured": lambda _: Measured(),
     "mfcc": lambda _: mfcc(),
     "encoder": _ear,
     "encoder-place": lambda weights: Place(_ear(weights)),
+    "score": lambda weights: load_score(None, _ear(weights)),
     "encoder-random": lambda _: untrained(RANDOM_SEED),
     "aisfx": lambda _: aisfx(),
     "cdpam": lambda _: cdpam(),
 }
-"""From the encoder's weights file (None: the shipped one) to a method; AbsentError says why there is none."""
+"""From the encoder's weights file (None: the shipped one) to a method; AbsentError says why there is none.
+
+A distance may have several named terms: what is ranked is their sum.
+"""
+
+WEIGHED = frozenset({"encoder", "encoder-place", "score"})
+"""Methods that a weights file decides: of several files each gives one."""
+
+BASELINES = frozenset({"measured", "mfcc", "encoder-random", "aisfx", "cdpam"})
+"""What the others are compared with, query by query."""
 
 UNASKED = tuple(name for name in METHODS if name != "cdpam")
 """Those that run unless others are named; cdpam takes hours."""

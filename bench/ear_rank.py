@@ -9,10 +9,13 @@ of the distance d(y, R(B)) with Ld(y, R(A)); mean over items.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from counterfx import KINDS, RATE, UNITS, Item, Step, Stereo, draw_steps, items, process
-from ear_row import Methods, Rows, distances, embed, mean_row, picked, spearman
+from ear_row import Methods, Rows, distances, embed, mean_row, picked, spearman, takes_part
+from ear_tasks import HERE, Shelf, Task
 
 from fxstyle.features.truth_distance import ld
 
@@ -55,23 +58,45 @@ def candidates(item: Item, number: int) -> list[Stereo]:
     return [process(item.input, chain) for chain in chains]
 
 
+LD = HERE.parent / "fxstyle" / "features" / "truth_distance.py"
+
+
+def tasks(count: int) -> Iterator[Task]:
+    """Yield reference and candidates of each item; figures: Ld of each candidate to the truth."""
+    shelf = Shelf("rank", (Path(__file__), LD))
+    upcoming = enumerate(items(count))
+    for number in range(count):
+
+        def make(number: int = number) -> Task:
+            item = next(item for k, item in upcoming if k == number)
+            outputs = candidates(item, number)
+            truth = np.array([ld(y, item.truth, RATE) for y in outputs])
+            return Task([item.reference, *outputs], truth)
+
+        yield shelf.task(f"{number:03d}", make)
+
+
 def rows(methods: Methods, queries: int) -> Rows:
     """Yield the mean rank correlation over all candidates, over either half, and by kind."""
     half = CANDIDATES // 2
     parts = {"all candidates": slice(None), "random chains": slice(half), "moved settings": slice(half, None)}
     found: dict[tuple[str, str], list[float]] = {}
-    for number, item in enumerate(items(max(round(ITEMS_OF_A_QUERY * queries), 1))):
-        outputs = candidates(item, number)
-        truth = np.array([ld(y, item.truth, RATE) for y in outputs])
+    for number, task in enumerate(tasks(max(round(ITEMS_OF_A_QUERY * queries), 1))):
+        truth = task.figures
+        kind = KINDS[number % len(KINDS)]
         for name, method in methods.items():
-            vectors = embed(method, [item.reference, *outputs])
-            apart = distances(method, picked(vectors, range(1, CANDIDATES + 1)), picked(vectors, range(1)))
+            apart = np.full(CANDIDATES, math.nan)
+            if takes_part(method, number):
+                vectors = embed(method, task.sounds)
+                apart = distances(
+                    method, picked(vectors, range(1, CANDIDATES + 1)), picked(vectors, range(1))
+                )
             for what, part in parts.items():
                 found.setdefault((what, name), []).append(spearman(truth[part], apart[part]))
-            found.setdefault((item.kind, name), []).append(spearman(truth, apart))
-            lost = float(truth[int(apart.argmin())] - truth.min())
+            found.setdefault((kind, name), []).append(spearman(truth, apart))
+            lost = float(truth[int(apart.argmin())] - truth.min()) if np.isfinite(apart).all() else math.nan
             found.setdefault((LOST, name), []).append(lost)
     for what in (*parts, *sorted(set(KINDS)), LOST):
         for name in methods:
             if (what, name) in found:
-                yield mean_row(f"rank, {what}", name, found[what, name])
+                yield mean_row(f"rank, {what}", name, found[what, name], -1.0 if what == LOST else 1.0)

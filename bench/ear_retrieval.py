@@ -10,13 +10,19 @@ ST-ITO draws 1 to N effects where we draw exactly N, and passages of 2.7 to 5.5 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pedalboard
 from counterfx import RATE, Stereo, at_loudness
 from ear_contents import KINDS, LOUDNESS_LUFS, pair
-from ear_row import Methods, Rows, distances, embed, picked, share_row
+from ear_row import Methods, Rows, distances, embed, picked, share_row, takes_part
+from ear_tasks import NOTHING, Shelf, Task
+
+from fxstyle.embed import Embedding
 
 CANDIDATES = 25
 MOST_EFFECTS = 5
@@ -91,21 +97,32 @@ def draw(count: int, rng: np.random.Generator) -> Steps:
     )
 
 
+def at_peak(x: Stereo) -> Stereo:
+    """Return a passage with its peak at full scale; silence as it is."""
+    peak = float(np.abs(x).max())
+    return x / np.float32(peak) if peak > SILENT else x
+
+
 def treated(x: Stereo, steps: Steps) -> Stereo:
     """Return a passage through a chain: peaks normalised after each effect, -23 LUFS at the end."""
     for step in steps:
         # pedalboard's stubs know the settings of each class, but not of any class
         plugin: Any = step.make(**step.settings)
-        x = np.asarray(plugin(x, RATE, reset=True), np.float32)
-        peak = float(np.abs(x).max())
-        if peak > SILENT:
-            x = x / np.float32(peak)
+        x = at_peak(np.asarray(plugin(x, RATE, reset=True), np.float32))
     return at_loudness(x, LOUDNESS_LUFS)
 
 
-def task(count: int, number: int) -> list[Stereo]:
+Chain = TypeVar("Chain")
+
+
+def query(
+    count: int,
+    number: int,
+    rng: np.random.Generator,
+    draw: Callable[[int, np.random.Generator], Chain],
+    treated: Callable[[Stereo, Chain], Stereo],
+) -> Task:
     """Return the reference, the right candidate and the others of one query."""
-    rng = np.random.default_rng([SEED, count, number])
     first, second = pair(KINDS[number % len(KINDS)], rng)
     chains = [draw(count, rng)]
     while len(chains) < CANDIDATES:
@@ -113,26 +130,42 @@ def task(count: int, number: int) -> list[Stereo]:
         # one effect with one knob can be drawn twice: there would be two right answers
         if other not in chains:
             chains.append(other)
-    return [treated(first.sound, chains[0]), *(treated(second.sound, chain) for chain in chains)]
+    sounds = [treated(first.sound, chains[0]), *(treated(second.sound, chain) for chain in chains)]
+    return Task(sounds, NOTHING)
+
+
+def scored(name: str, methods: Methods, queries: int, task: Callable[[int, int], Task]) -> Rows:
+    """Yield accuracy by number of effects, overall, and by kind of content, of tasks (count, number)."""
+    hits: dict[str, dict[str, list[float]]] = {method: {} for method in methods}
+    for count in range(1, MOST_EFFECTS + 1):
+        label = f"{count} effect{'s' if count > 1 else ''}"
+        for number in range(queries):
+            sounds = task(count, number).sounds
+            for method_name, method in methods.items():
+                hit = _hit(method, sounds) if takes_part(method, number) else math.nan
+                for what in (label, "all", KINDS[number % len(KINDS)]):
+                    hits[method_name].setdefault(what, []).append(hit)
+        for method_name in methods:
+            yield share_row(f"{name}, {label}", method_name, hits[method_name][label])
+    for what in ("all", *KINDS):
+        for method_name in methods:
+            if what in hits[method_name]:
+                yield share_row(f"{name}, {what}", method_name, hits[method_name][what])
+
+
+def _hit(method: Embedding, sounds: Sequence[Stereo]) -> float:
+    vectors = embed(method, sounds)
+    apart = distances(method, picked(vectors, range(1, len(sounds))), picked(vectors, range(1)))
+    # not argmin: what ties with another has not been found
+    return float(apart[0] < apart[1:].min())
 
 
 def rows(methods: Methods, queries: int) -> Rows:
     """Yield accuracy by number of effects, overall, and by kind of content."""
-    hits: dict[str, dict[str, list[bool]]] = {name: {} for name in methods}
-    for count in range(1, MOST_EFFECTS + 1):
-        label = f"{count} effect{'s' if count > 1 else ''}"
-        for number in range(queries):
-            sounds = task(count, number)
-            for name, method in methods.items():
-                vectors = embed(method, sounds)
-                apart = distances(method, picked(vectors, range(1, len(sounds))), picked(vectors, range(1)))
-                # not argmin: what ties with another has not been found
-                hit = bool(apart[0] < apart[1:].min())
-                for what in (label, "all", KINDS[number % len(KINDS)]):
-                    hits[name].setdefault(what, []).append(hit)
-        for name in methods:
-            yield share_row(f"retrieval, {label}", name, hits[name][label])
-    for what in ("all", *KINDS):
-        for name in methods:
-            if what in hits[name]:
-                yield share_row(f"retrieval, {what}", name, hits[name][what])
+    shelf = Shelf("retrieval", (Path(__file__),))
+
+    def task(count: int, number: int) -> Task:
+        rng = np.random.default_rng([SEED, count, number])
+        return shelf.task(f"{count}-{number:03d}", lambda: query(count, number, rng, draw, treated))
+
+    yield from scored("retrieval", methods, queries, task)

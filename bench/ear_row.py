@@ -1,9 +1,14 @@
-"""What the parts of the ear's benchmark share: a figure with its interval, and embedding in batches."""
+"""What the parts of the ear's benchmark share: a figure with its interval, and embedding in batches.
+
+Figures of two methods are compared query by query: a row carries what each query gave, nan where the method
+did not take part.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,7 +33,12 @@ RESAMPLES = 10_000
 
 
 class Row(NamedTuple):
-    """One figure of one method: a mean or share over so many queries, with its interval of 95 %."""
+    """One figure of one method: a mean or share over so many queries, with its interval of 95 %.
+
+    Attributes
+    ----------
+    values: what each query gave, in the order of all methods. sign: -1 where less is better.
+    """
 
     what: str
     method: str
@@ -36,6 +46,8 @@ class Row(NamedTuple):
     low: float
     high: float
     queries: int
+    values: tuple[float, ...] = ()
+    sign: float = 1.0
 
 
 Rows = Iterator[Row]
@@ -44,22 +56,91 @@ Part = Callable[[Methods, int], Rows]
 """A part's `rows`: the methods, and how many queries a full run of it has."""
 
 
-def share_row(what: str, method: str, hits: Sequence[bool]) -> Row:
-    """Return the share of hits with the binomial interval of Wilson (1927)."""
-    n, p = len(hits), sum(hits) / len(hits)
+@dataclass(frozen=True, eq=False)
+class Limited:
+    """A slow embedding that takes part in the first `queries` queries of each row only."""
+
+    embedding: Embedding
+    queries: int
+
+    @property
+    def name(self) -> str:
+        """Return the embedding's name."""
+        return self.embedding.name
+
+    def embed(self, x: torch.Tensor, rate: float, crops: int = 1) -> Vectors:
+        """Return the embedding's vectors."""
+        return self.embedding.embed(x, rate, crops)
+
+    def distance(self, output: Vectors, target: Vectors) -> Mapping[str, torch.Tensor]:
+        """Return the embedding's distance."""
+        return self.embedding.distance(output, target)
+
+
+def takes_part(method: Embedding, number: int) -> bool:
+    """Return whether a method is asked query `number` of a row."""
+    return not isinstance(method, Limited) or number < method.queries
+
+
+def _finite(values: Sequence[float]) -> Floats:
+    x = np.asarray(values, np.float64)
+    return x[np.isfinite(x)]
+
+
+def share_row(what: str, method: str, hits: Sequence[float]) -> Row:
+    """Return the share of hits (1, 0; nan: not asked) with the binomial interval of Wilson (1927)."""
+    x = _finite(hits)
+    if not x.size:
+        return Row(what, method, math.nan, math.nan, math.nan, 0)
+    n, p = x.size, float(x.mean())
     middle = (p + SURE**2 / (2 * n)) / (1 + SURE**2 / n)
     half = SURE / (1 + SURE**2 / n) * math.sqrt(p * (1 - p) / n + SURE**2 / (4 * n**2))
-    return Row(what, method, p, middle - half, middle + half, n)
+    return Row(what, method, p, max(middle - half, 0.0), min(middle + half, 1.0), n, tuple(hits))
 
 
-def mean_row(what: str, method: str, values: Sequence[float]) -> Row:
+def mean_row(what: str, method: str, values: Sequence[float], sign: float = 1.0) -> Row:
     """Return the mean over queries with its bootstrap interval; nan where there is nothing."""
-    x = np.array([v for v in values if math.isfinite(v)])
+    x = _finite(values)
     if not x.size:
         return Row(what, method, math.nan, math.nan, math.nan, 0)
     draws = np.random.default_rng(0).integers(x.size, size=(RESAMPLES, x.size))
     low, high = np.quantile(x[draws].mean(1), [0.025, 0.975])
-    return Row(what, method, float(x.mean()), float(low), float(high), x.size)
+    return Row(what, method, float(x.mean()), float(low), float(high), x.size, tuple(values), sign)
+
+
+class Paired(NamedTuple):
+    """A figure's best baseline, and each method less it."""
+
+    what: str
+    best: str
+    rows: tuple[Row, ...]
+
+
+def paired(rows: Sequence[Row], baselines: Collection[str]) -> Iterator[Paired]:
+    """Yield, figure by figure, the mean difference of each other method to the best baseline, query by query.
+
+    Only a baseline that was asked every query can be the best. It is chosen by the very figures it is then
+    compared with, which favours it.
+    """
+    by_figure: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.values:
+            by_figure.setdefault(row.what, []).append(row)
+    for what, own in by_figure.items():
+        most = max(row.queries for row in own)
+        there = [row for row in own if row.method in baselines and row.queries == most]
+        others = [row for row in own if row.method not in baselines]
+        if there and others:
+            best = max(there, key=lambda row: row.sign * row.value)
+            less = [
+                mean_row(f"{what}, less {best.method}", row.method, _less(row, best), row.sign)
+                for row in others
+            ]
+            yield Paired(what, best.method, tuple(less))
+
+
+def _less(row: Row, other: Row) -> list[float]:
+    return [a - b for a, b in zip(row.values, other.values, strict=True)]
 
 
 def embed(method: Embedding, sounds: Sequence[Stereo]) -> Vectors:
@@ -84,9 +165,9 @@ def distances(method: Embedding, outputs: Vectors, target: Vectors) -> Floats:
 
 
 def spearman(truth: Floats, found: Floats) -> float:
-    """Return the rank correlation; 0 if what was found is constant, nan if the truth is."""
+    """Return the rank correlation; 0 if what was found is constant, nan if the truth is or a value is nan."""
     from scipy.stats import spearmanr
 
-    if np.ptp(truth) == 0.0:
+    if np.ptp(truth) == 0.0 or not np.isfinite(found).all():
         return math.nan
     return float(spearmanr(truth, found).statistic) if np.ptp(found) else 0.0

@@ -8,14 +8,19 @@ Share of examples of the right style that are nearest; chance is 0.2.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pedalboard
 from counterfx import RATE, Stereo
 from ear_contents import crop, sources
-from ear_row import Methods, Rows, distances, embed, mean_row, picked
+from ear_row import Floats, Methods, Rows, distances, embed, mean_row, picked, takes_part
+from ear_tasks import Shelf, Task
 
+from fxstyle.embed import Embedding
 from fxstyle.units import db_to_amplitude
 
 DRAWS = 5
@@ -75,6 +80,18 @@ STYLES: dict[str, tuple[tuple[Band, ...], Compression | None]] = {
 }
 
 
+def with_headroom(x: Stereo, rng: np.random.Generator) -> Stereo:
+    """Return a passage with its peak some way below full scale."""
+    return np.asarray(
+        x * np.float32(db_to_amplitude(-rng.uniform(*HEADROOM_DB)) / np.abs(x).max()), np.float32
+    )
+
+
+def at_full_scale(x: Stereo) -> Stereo:
+    """Return a passage with its peak at full scale."""
+    return np.asarray(x / np.abs(x).max(), np.float32)
+
+
 def styled(x: Stereo, style: str, rng: np.random.Generator) -> Stereo:
     """Return a passage in a style, with settings drawn anew."""
     bands, compression = STYLES[style]
@@ -83,38 +100,73 @@ def styled(x: Stereo, style: str, rng: np.random.Generator) -> Stereo:
     ]
     if compression is not None:
         plugins.append(pedalboard.Compressor(*(rng.uniform(*limits) for limits in compression)))
-    y = x * np.float32(db_to_amplitude(-rng.uniform(*HEADROOM_DB)) / np.abs(x).max())
+    y = with_headroom(x, rng)
     for plugin in plugins:
         y = np.asarray(plugin(y, RATE, reset=True), np.float32)
-    return np.asarray(y / np.abs(y).max(), np.float32)
+    return at_full_scale(y)
+
+
+Styled = Callable[[Stereo, str, np.random.Generator], Stereo]
+"""From a passage, a style and a generator to the passage in that style."""
+
+
+def passages(kind: str, count: int, seed: int, styled: Styled) -> Task:
+    """Return passages of a kind, styles in turn; figures: numbers of examples (passage, draw, style)."""
+    names = list(STYLES)
+    rng = np.random.default_rng([seed, len(kind)])
+    # the recordings take turns within each style, so that every style has examples on all of them
+    crops = [crop(sources(kind)[i // len(names) % len(sources(kind))], rng) for i in range(count)]
+    label = np.arange(count) % len(names)
+    sounds = [styled(c.sound, names[k], rng) for c, k in zip(crops, label, strict=True)]
+    source = np.array([c.source for c in crops])
+    examples = [
+        [int(rng.choice(np.flatnonzero((label == k) & (source != source[i])))) for k in range(len(names))]
+        for i in range(count)
+        for _ in range(DRAWS)
+    ]
+    return Task(sounds, np.array(examples, np.float64).reshape(count, DRAWS, len(names)))
+
+
+def hits(method: Embedding, task: Task) -> Floats:
+    """Return for each passage the share of draws whose example of its style is nearest; nan: not asked."""
+    examples = task.figures.astype(int)
+    styles = examples.shape[2]
+    asked = [i for i in range(len(task.sounds)) if takes_part(method, i // styles)]
+    heard = sorted({*asked, *examples[asked].ravel().tolist()})
+    place = {number: at for at, number in enumerate(heard)}
+    vectors = embed(method, [task.sounds[number] for number in heard])
+    found = np.full(len(task.sounds), math.nan)
+    for query in asked:
+        target = picked(vectors, [place[query]])
+        nearest = [
+            int(distances(method, picked(vectors, [place[n] for n in drawn]), target).argmin())
+            for drawn in examples[query].tolist()
+        ]
+        found[query] = np.mean([style == query % styles for style in nearest])
+    return found
+
+
+def scored(name: str, methods: Methods, queries: int, task: Callable[[str, int], Task]) -> Rows:
+    """Yield accuracy for speech and for music, and by style over both, of tasks (kind, passages)."""
+    names = list(STYLES)
+    by_style: dict[tuple[str, str], list[float]] = {}
+    count = max(QUERIES_OF_A_KIND * queries // len(names), 2) * len(names)
+    for kind in ("speech", "music"):
+        made = task(kind, count)
+        for method_name, method in methods.items():
+            found = hits(method, made)
+            yield mean_row(f"{name}, {kind}", method_name, found.tolist())
+            for k, style in enumerate(names):
+                by_style.setdefault((style, method_name), []).extend(found[k :: len(names)].tolist())
+    for (style, method_name), own in by_style.items():
+        yield mean_row(f"{name}, {style}", method_name, own)
 
 
 def rows(methods: Methods, queries: int) -> Rows:
     """Yield accuracy for speech and for music, and by style over both."""
-    names = list(STYLES)
-    by_style: dict[tuple[str, str], list[float]] = {}
-    for kind in ("speech", "music"):
-        rng = np.random.default_rng([SEED, len(kind)])
-        count = max(QUERIES_OF_A_KIND * queries // len(names), 2) * len(names)
-        # the recordings take turns within each style, so that every style has examples on all of them
-        crops = [crop(sources(kind)[i // len(names) % len(sources(kind))], rng) for i in range(count)]
-        label = np.arange(count) % len(names)
-        sounds = [styled(c.sound, names[k], rng) for c, k in zip(crops, label, strict=True)]
-        source = np.array([c.source for c in crops])
-        examples = [
-            [int(rng.choice(np.flatnonzero((label == k) & (source != source[i])))) for k in range(len(names))]
-            for i in range(count)
-            for _ in range(DRAWS)
-        ]
-        for name, method in methods.items():
-            vectors = embed(method, sounds)
-            hits = np.zeros(count)
-            for place, drawn in enumerate(examples):
-                query = place // DRAWS
-                apart = distances(method, picked(vectors, drawn), picked(vectors, [query]))
-                hits[query] += (int(apart.argmin()) == label[query]) / DRAWS
-            yield mean_row(f"five styles, {kind}", name, hits.tolist())
-            for k, style in enumerate(names):
-                by_style.setdefault((style, name), []).extend(hits[label == k].tolist())
-    for (style, name), found in by_style.items():
-        yield mean_row(f"five styles, {style}", name, found)
+    shelf = Shelf("styles", (Path(__file__),))
+
+    def task(kind: str, count: int) -> Task:
+        return shelf.task(f"{kind}-{count}", lambda: passages(kind, count, SEED, styled))
+
+    yield from scored("five styles", methods, queries, task)

@@ -50,6 +50,10 @@ def _preset(file: Path, json: bool) -> int:
         emit(f"Input      {origin.input.name}")
     for reference in origin.reference:
         emit(f"Reference  {reference.name}")
+    if origin.text is not None:
+        emit(f"Text       {origin.text}")
+    for line in origin.understood or ():
+        emit(f"           {line}")
     if origin.score is not None:
         emit(f"Verdict    {origin.score.message}")
     if preset.edited:

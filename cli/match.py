@@ -23,13 +23,14 @@ from fxstyle.cli._output import (
     emit_files,
     emit_json,
     emit_limits,
+    emit_paragraph,
     files_json,
     progress,
     remark,
 )
 from fxstyle.cli._reading import is_preset, notes_of, notes_of_chain, warnings_as_notes
 from fxstyle.cli._render import as_json, in_words, render_shown
-from fxstyle.errors import AudioError
+from fxstyle.errors import AudioError, SettingError
 
 if TYPE_CHECKING:
     from fxstyle.fit.match import Match, Progress
@@ -38,13 +39,16 @@ if TYPE_CHECKING:
 
 def match(
     input: Path,
-    reference: list[Path],
+    reference: list[Path] = [],  # noqa: B006  # never changed; the help shows it as optional
     /,
     *,
+    text: str | None = None,
     output: OutputOrNone = None,
     preset: Path | None = None,
     report: Path | None = None,
     chain: str | None = None,
+    lexicon: Path | None = None,
+    clap: Path | None = None,
     only: Texts = (),
     lock: Texts = (),
     amount: float = 1.0,
@@ -55,7 +59,7 @@ def match(
     force: Flag = False,
     json: Flag = False,
 ) -> int:
-    """Make INPUT sound like REFERENCE, and hand over the settings.
+    """Make INPUT sound like REFERENCE, or as --text wants it, and hand over the settings.
 
     Without -o, --preset or --report the settings are only shown.
 
@@ -64,7 +68,10 @@ def match(
     input
         Recording to change.
     reference
-        One or several recordings whose sound is wanted; several are averaged.
+        One or several recordings whose sound is wanted; several are averaged. None with --text alone.
+    text
+        What it should sound like, as in "warm, close, a little tape"; beside a REFERENCE, how it should
+        differ from that, as in "but brighter and much less reverb".
     output
         Write the matched recording here; the ending chooses the format.
     preset
@@ -73,6 +80,10 @@ def match(
         Write a page with figures here, as HTML.
     chain
         Effects to fit, in order, as in eq,compressor,reverb. `fxstyle effects` lists them.
+    lexicon
+        With --text: a file with words of your own, as JSON.
+    clap
+        With --text: weights of CLAP, a folder or a checkpoint, which then listens as well.
     only
         Use only these effects of the chain, as in eq,gain.
     lock
@@ -95,11 +106,12 @@ def match(
     tail_s = check_tail_output(tail, output)
     check_amount(amount)
     check_seed(seed)
+    _check_text(text, reference, lexicon, clap)
     outputs = [path for path in (output, preset, report) if path is not None]
     check_force(force, outputs, "-o, --preset or --report")
     check_inputs([input, *reference])
     _check_recordings([input, *reference], output)
-    check_outputs(outputs, [input, *reference], force=force)
+    check_outputs(outputs, [input, *reference, *([lexicon] if lexicon is not None else [])], force=force)
     if output is not None:
         check_sound_output(output, input)
 
@@ -109,6 +121,7 @@ def match(
 
     keep_large_blocks()
 
+    words: dict[str, Any] = {} if text is None else {"text": text, "lexicon": lexicon, "clap": clap}
     with progress("match") as advance, warnings_as_notes():
 
         def tell(now: Progress) -> None:
@@ -117,8 +130,9 @@ def match(
 
         found = fxstyle.match(
             input,
-            reference if len(reference) > 1 else reference[0],
+            reference if len(reference) > 1 else reference[0] if reference else None,
             chain=chain,
+            **words,
             only=[word.strip() for text in only for word in text.split(",")],
             lock=lock,
             amount=amount,
@@ -138,8 +152,8 @@ def match(
     rendered = None
     if output is not None:
         rendered = render_shown(found.chain, input, output, tail=tail_s, force=force, label="write")
-    for path, text in texts:
-        write_text(path, text, force=force)
+    for path, content in texts:
+        write_text(path, content, force=force)
 
     notes = [
         *notes_of(found.source, *found.references),
@@ -154,6 +168,7 @@ def match(
                 "command": "match",
                 "input": str(input),
                 "reference": [str(path) for path in reference],
+                **_as_asked(found),
                 "verdict": asdict(found.verdict),
                 "chain": settings.model_dump(mode="json")["chain"],
                 "pruned": list(found.pruned),
@@ -172,6 +187,34 @@ def match(
     if not outputs:
         remark("Nothing was written: -o writes the recording, --preset the settings, --report a page.")
     return 0
+
+
+def _check_text(text: str | None, reference: list[Path], lexicon: Path | None, clap: Path | None) -> None:
+    """Refuse a text that says nothing, and what is for a text where there is none."""
+    if text is None:
+        for option, given in (("--lexicon", lexicon), ("--clap", clap)):
+            if given is not None:
+                raise SettingError(f'{option} {given} is for --text: add it, as in --text "warm, close"')
+        if not reference:
+            raise SettingError(
+                'there is nothing to sound like: name a REFERENCE, or say it, as in --text "warm, close"'
+            )
+    elif lexicon is None:
+        from fxstyle.text.lexicon import shipped
+        from fxstyle.text.parse import parse
+
+        parse(text, shipped())
+
+
+def _as_asked(found: Match) -> dict[str, Any]:
+    """Return what a text asked for and what came of it, nothing without one."""
+    if found.asked is None:
+        return {}
+    return {
+        "text": found.asked.text,
+        "understood": [asdict(word) for word in found.asked.understood],
+        "reached": [asdict(change) for change in found.reached],
+    }
 
 
 def _check_recordings(paths: list[Path], output: Path | None) -> None:
@@ -204,7 +247,11 @@ def with_file_hashes(preset: Preset, source: Path, references: list[Path]) -> Pr
 
 
 def _print(found: Match, notes: list[str]) -> None:
+    for word in found.understood:
+        emit(f"Understood {word}.")
     emit(found.verdict.message)
+    if found.reached:
+        emit_paragraph(f"Measured: {', '.join(map(str, found.reached))}.")
     emit_chain(found.chain)
     if found.pruned:
         emit(f"Left out: {', '.join(found.pruned)}.")

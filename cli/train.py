@@ -11,6 +11,9 @@ from cyclopts import App, Parameter
 from fxstyle.cli._checks import check_seed
 from fxstyle.cli._options import Flag
 from fxstyle.cli._output import emit, emit_files, emit_json, progress, remark
+from fxstyle.cli._train_material import MATERIAL, material
+from fxstyle.cli._train_proposer import PROPOSER, proposer
+from fxstyle.cli._train_score import SCORE, score
 from fxstyle.errors import SettingError
 
 if TYPE_CHECKING:
@@ -30,14 +33,17 @@ def train_app() -> App:
     """Return the parser of `fxstyle train`."""
     app = App(name="train", help=HELP, help_epilogue="")
     app.command(encoder, name="encoder", help=ENCODER)
+    app.command(score, name="score", help=SCORE)
+    app.command(material, name="material", help=MATERIAL)
+    app.command(proposer, name="proposer", help=PROPOSER)
     return app
 
 
 def encoder(
-    folder: Path,
-    run: Annotated[Path, Parameter(name=["--run", "-o"])],
+    folder: list[Path],
     /,
     *,
+    run: Annotated[Path, Parameter(name=["--run", "-o"])],
     steps: int = 3000,
     batch: int = 8,
     episodes: int = 2000,
@@ -53,7 +59,7 @@ def encoder(
     Parameters
     ----------
     folder
-        Recordings to treat; a MANIFEST.csv with columns path and split keeps all but "train" out.
+        Folders of recordings to treat; a MANIFEST.csv with columns path and split keeps all but "train" out.
     run
         The run's own folder.
     steps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
@@ -44,6 +44,12 @@ class Matched(Protocol):
     @property
     def notes(self) -> tuple[str, ...]: ...
     @property
+    def text(self) -> str | None: ...
+    @property
+    def understood(self) -> Sequence[str]: ...
+    @property
+    def reached(self) -> Sequence[object]: ...
+    @property
     def quality(self) -> str: ...
     @property
     def seed(self) -> int: ...
@@ -52,18 +58,21 @@ class Matched(Protocol):
 
 
 def preset_of_match(match: Matched) -> Preset:
-    """Return the preset of a match, named after its recordings."""
+    """Return the preset of a match, named after its recordings and its text."""
     source = recording(match.source, "input")
     references = tuple(recording(r, "reference") for r in match.references)
     verdict = match.verdict
     return told(
         match.chain,
-        name=safe_name(f"{stem(source.name)} like {stem(references[0].name)}"),
+        name=safe_name(" ".join(_name(stem(source.name), references, match.text))),
         provenance=Provenance(
             program=f"fxstyle {__version__}",
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             input=source,
             reference=references,
+            text=None if match.text is None else safe_text(match.text),
+            understood=tuple(map(safe_text, match.understood)) or None,
+            reached=tuple(safe_text(str(change)) for change in match.reached) or None,
             seed=match.seed,
             quality=cast(Literal["draft", "standard", "best"], match.quality),
             seconds=round(match.seconds, 3),
@@ -77,6 +86,14 @@ def preset_of_match(match: Matched) -> Preset:
             notes=tuple(safe_text(note) for note in match.notes),
         ),
     )
+
+
+def _name(source: str, references: Sequence[Recording], text: str | None) -> Iterator[str]:
+    yield source
+    if references:
+        yield f"like {stem(references[0].name)}"
+    if text is not None:
+        yield f"but {text.removeprefix('but ')}" if references else text
 
 
 def told(chain: Chain, *, name: str, provenance: Provenance, description: str = "") -> Preset:

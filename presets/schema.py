@@ -125,6 +125,13 @@ class Provenance(Record):
     created: Time | None = None
     input: Recording | None = None
     reference: Annotated[tuple[Recording, ...], Field(strict=False, max_length=1000)] = ()
+    text: Text | None = Field(default=None, description="what was asked for in words")
+    understood: Annotated[tuple[Text, ...], Field(strict=False, max_length=200)] | None = Field(
+        default=None, description="how the text was understood, word by word"
+    )
+    reached: Annotated[tuple[Text, ...], Field(strict=False, max_length=50)] | None = Field(
+        default=None, description="changes that the text asked for, as measured of the output"
+    )
     seed: int | None = None
     quality: Literal["draft", "standard", "best"] | None = None
     seconds: Annotated[Number, Field(ge=0.0)] | None = Field(default=None, description="time the fit took")

@@ -108,6 +108,7 @@ FORBIDDEN = [
     ("fxstyle.device", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects", "fxstyle.chain")),
     ("fxstyle.embed", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.effects", "fxstyle.train")),
     ("fxstyle.train", ("fxstyle.cli", "fxstyle.report")),
+    ("fxstyle.text", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.report", "fxstyle.embed")),
     ("fxstyle.report", ("fxstyle.cli",)),
     ("fxstyle.rooms", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.report", "fxstyle.effects")),
     ("fxstyle.render", ("fxstyle.fit", "fxstyle.presets", "fxstyle.cli", "fxstyle.report")),

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "numba", "scipy", "matplotlib", "numpy", "pydantic", "soundfile", "auraloss")
+HEAVY = (
+    "torch", "numba", "scipy", "matplotlib", "numpy", "pydantic", "soundfile", "auraloss", "transformers",
+)  # fmt: skip
 
 
 def loaded_after(code: str) -> set[str]:

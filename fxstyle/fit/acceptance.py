@@ -67,8 +67,7 @@ class Judge:
     """Distances of chains' outputs from the reference, all by the same measure."""
 
     def __init__(self, task: Task, rate: int) -> None:
-        whole = [task.crops.audio, task.held_out.audio] if task.unseen else [task.crops.audio]
-        crops = torch.cat(whole)
+        crops = task.judged.audio
         if rate != FIT_RATE:
             native = [resample(Audio(crop, FIT_RATE), rate).samples for crop in crops.numpy()]
             crops = torch.from_numpy(np.stack(native))
@@ -76,10 +75,14 @@ class Judge:
         self._preroll = task.crops.preroll
         self._reference = task.reference_passages
         self._rate = rate
+        self.goal = task.goal
         # Decided once: a chain that makes the output mono must not escape the comparison of widths.
-        self._with_side = have_side(self._reference, self._passages(Chain()))
+        self._with_side = (
+            have_side(self._reference, self.passages(Chain())) if task.with_side is None else task.with_side
+        )
 
-    def _passages(self, chain: Chain) -> list[Samples]:
+    def passages(self, chain: Chain) -> list[Samples]:
+        """Return what the judge hears of a chain's output, (channel, time) each, at FIT_RATE."""
         y = process(chain, self._crops, self._rate).numpy()
         if self._rate != FIT_RATE and np.isfinite(y).all():
             y = np.stack([resample(Audio(crop, self._rate), FIT_RATE).samples for crop in y])
@@ -87,7 +90,7 @@ class Judge:
 
     def distance(self, chain: Chain) -> float:
         """Return the distance; infinite for an output that is not finite."""
-        passages = self._passages(chain)
+        passages = self.passages(chain)
         if not all(np.isfinite(p).all() for p in passages):
             return float("inf")
         return crops_distance(passages, self._reference, FIT_RATE, with_side=self._with_side)
@@ -95,7 +98,7 @@ class Judge:
     def words(self, before: float, after: float, share: float) -> str:
         """Say how much nearer the output is."""
         nearer = 100.0 * (1.0 - after / before) if before > 0.0 else 0.0
-        text = f"{nearer:.0f} % nearer to the reference (distance {before:.2f} -> {after:.2f} by the judge)"
+        text = f"{nearer:.0f} % nearer to {self.goal} (distance {before:.2f} -> {after:.2f} by the judge)"
         return text + ("." if share == 1.0 else f", with the effects turned back to {100 * share:.0f} %.")
 
     def again(self, verdict: Verdict, chain: Chain) -> Verdict:
@@ -104,7 +107,7 @@ class Judge:
         if after < verdict.before:
             return replace(verdict, after=after, message=self.words(verdict.before, after, 1.0))
         message = (
-            f"At the input's own loudness the output is no nearer to the reference"
+            f"At the input's own loudness the output is no nearer to {self.goal}"
             f" (distance {verdict.before:.2f} -> {after:.2f})."
         )
         return replace(verdict, after=after, accepted=False, message=message)
@@ -165,19 +168,21 @@ def accept(chain: Chain, judge: Judge, amount: float, level: Chain | None = None
             return candidate, Verdict(before, after, True, amount, words)
     unchanged = Chain(tuple(Slot(s.effect, s.settings, s.amount, bypass=True, name=s.name) for s in chain))
     message = (
-        "No gain: nothing fitted here brings the input nearer to the reference than it is"
+        f"No gain: nothing fitted here brings the input nearer to {judge.goal} than it is"
         f" (distance {before:.2f}). The input is handed back unchanged; the fitted settings are in the"
         " preset, bypassed."
     )
     return unchanged, Verdict(before, before, False, 0.0, message)
 
 
-def at_loudness_of(source: Audio, chain: Chain, locks: Locks) -> tuple[Chain, tuple[str, ...]]:
-    """Turn the last level knob that is free until the output is as loud as `source`.
+def at_loudness_of(
+    source: Audio, chain: Chain, locks: Locks, change_lu: float = 0.0
+) -> tuple[Chain, tuple[str, ...]]:
+    """Turn the last level knob that is free until the output is as loud as `source`, and `change_lu` more.
 
     Returns the chain and notes on what could not be done.
     """
-    wanted = measure_loudness(source).integrated_lufs
+    wanted = measure_loudness(source).integrated_lufs + change_lu
     output = source.with_samples(render(chain, source.samples, source.rate))
     missing_db = wanted - measure_loudness(output).integrated_lufs
     locked = {*locks.fixed, *locks.low, *locks.high}
@@ -194,7 +199,8 @@ def at_loudness_of(source: Audio, chain: Chain, locks: Locks) -> tuple[Chain, tu
         break
     if abs(missing_db) <= LOUDNESS_TOLERANCE_LU:
         return chain, ()
+    goal = "the input's" if change_lu == 0.0 else "the wanted"
     return chain, (
-        f"the output is {-missing_db:+.1f} LU from the input's loudness: the chain has no free level knob"
+        f"the output is {-missing_db:+.1f} LU from {goal} loudness: the chain has no free level knob"
         " with enough range to keep it; add gain at its end, or take its lock away",
     )

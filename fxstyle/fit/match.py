@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from fxstyle import effects
@@ -33,9 +35,12 @@ from fxstyle.fit.quality import QUALITIES, Quality, QualityName
 from fxstyle.fit.rooms import estimate_room
 from fxstyle.fit.search import Step, adam, draws, screen
 from fxstyle.fit.space import Space, Vector
-from fxstyle.fit.target import FIT_RATE, Task, prepare
+from fxstyle.fit.target import FIT_RATE, Task, prepare, prepare_wish, with_clap
+from fxstyle.fit.texts import asked_of, chain_of, feasible
+from fxstyle.fit.wish import Reached, beliefs_of, changed_room, imagine, less_room, reached
 from fxstyle.render import render
 from fxstyle.rooms.blind import FAR_LOSS
+from fxstyle.text.asked import Asked
 
 if TYPE_CHECKING:
     from fxstyle.presets import Preset
@@ -67,11 +72,35 @@ class Match:
     seed: int
     seconds: float
     at_limit: tuple[AtLimit, ...] = ()
+    asked: Asked | None = None
+    reached: tuple[Reached, ...] = ()
 
     @property
     def reference(self) -> Audio:
-        """Return the first reference."""
+        """Return the first reference; raises MatchError where there was a text alone."""
+        if not self.references:
+            raise MatchError("this match has no reference: it was made from a text")
         return self.references[0]
+
+    @property
+    def text(self) -> str | None:
+        """Return the text that was asked for, None for none."""
+        return None if self.asked is None else self.asked.text
+
+    @property
+    def understood(self) -> tuple[str, ...]:
+        """Return how the text was understood, a line for each of its words."""
+        return () if self.asked is None else tuple(str(word) for word in self.asked.understood)
+
+    @cached_property
+    def aims(self) -> tuple[Audio, ...]:
+        """What was aimed at: the references, or these as the text wants them, or the input so."""
+        if self.asked is None:
+            return self.references
+        asked = self.asked if self.references else self.asked.drier()
+        return tuple(
+            a.with_samples(imagine(asked, a.samples, a.rate)) for a in self.references or (self.source,)
+        )
 
     @cached_property
     def audio(self) -> Audio:
@@ -119,25 +148,35 @@ def closed_form(space: Space, task: Task) -> Vector:
     guess: dict[str, float] = {}
     for slot in space.base:
         if slot.active and slot.effect.start is not None:
-            for knob, value in slot.effect.start(task.source, task.reference).items():
+            for knob, value in slot.effect.start(task.started or task.source, task.reference).items():
                 guess[f"{slot.name}.{knob}"] = value
     guess |= {address: belief.value for address, belief in space.beliefs.items()}
     return space.unit(guess)
 
 
-def _aware(chain: Chain, locks: Locks, source: Audio, reference: Audio, quality: Quality) -> Space:
-    """Return the space of a chain, aware of the reference's room where the chain can take it up."""
+def _aware(
+    chain: Chain,
+    locks: Locks,
+    source: Audio,
+    reference: Audio | None,
+    quality: Quality,
+    asked: Asked | None = None,
+) -> Space:
+    """Return the space of a chain, aware of the reference's room if it can take it up, and of words."""
     space = Space(chain, locks)
-    if not quality.rooms or not reverberates(space.base):
-        return space
-    try:
-        room = estimate_room(reference, source, simulations=quality.rooms)
-    except AudioError:
-        return space  # too little sound to hear a room in: the fit does without
-    if room.loss > FAR_LOSS:
-        return space  # nor in one that is like nothing the input could be in
-    beliefs = believed(space.base, room)
-    return Space(chain.with_settings(beliefs.given), locks, beliefs.fitted)
+    fitted, given = {}, {}
+    if reference is not None and quality.rooms and reverberates(space.base):
+        # else too little sound to hear a room in, or like nothing the input could be in: the fit does without
+        with suppress(AudioError):
+            room = estimate_room(reference, source, simulations=quality.rooms)
+            if room.loss <= FAR_LOSS:
+                wanted = room if asked is None else changed_room(room, asked)
+                beliefs = believed(space.base, wanted)
+                fitted, given = beliefs.fitted, beliefs.given
+    if asked is not None:
+        words, said = beliefs_of(asked, space.base)
+        fitted, given = fitted | words, given | said
+    return Space(chain.with_settings(given), locks, fitted) if fitted or given else space
 
 
 @dataclass(frozen=True)
@@ -180,8 +219,11 @@ def problem(
 
 def match(
     source: Audio | str | Path,
-    reference: Audio | str | Path | Sequence[Audio | str | Path],
+    reference: Audio | str | Path | Sequence[Audio | str | Path] | None = None,
     *,
+    text: str | None = None,
+    lexicon: str | Path | None = None,
+    clap: str | Path | None = None,
     chain: str | Chain | None = None,
     only: Sequence[str] = (),
     lock: Sequence[str] = (),
@@ -191,12 +233,16 @@ def match(
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
 ) -> Match:
-    """Fit a chain so that `source` sounds like `reference`.
+    """Fit a chain so that `source` sounds like `reference`, or as `text` wants it, or both.
 
     Parameters
     ----------
-    source, reference: recordings or paths; several references are averaged.
-    chain: effects in order, as in "eq,compressor,gain"; default DEFAULT_CHAIN.
+    source, reference: recordings or paths; several references are averaged; None with a text alone.
+    text: words of sound, as in "warm, close, a little tape"; beside a reference: the difference from it.
+    lexicon: a file of words of your own, on top of the package's.
+    clap: weights of CLAP (`fxstyle.embed.clap.load_clap`), which then hears the text as well.
+    chain: effects in order, as in "eq,compressor,gain"; default DEFAULT_CHAIN and what the text takes
+        beyond; with a text alone what it takes.
     only: slots of that chain to use; all if empty.
     lock: texts such as "compressor.ratio<=4", "eq.peak1_db=0", "reverb=off".
     amount: share of the result to apply, 0..1.
@@ -217,24 +263,42 @@ def match(
         raise SettingError(f"seed = {seed} is negative; choose a whole number from 0")
     if not 0.0 <= amount <= 1.0:
         raise SettingError(f"amount = {amount:g} is outside 0..1; 0 changes nothing, 1 is the whole match")
+    asked = asked_of(text, lexicon)
+    if asked is None and clap is not None:
+        raise SettingError(f"CLAP {clap} is for a text: say what you want as well")
+    given = (
+        [] if reference is None else list(reference) if isinstance(reference, (list, tuple)) else [reference]
+    )
+    if not given and asked is None:
+        raise MatchError("no reference given: name at least one recording to sound like, or say it in a text")
+    if asked is not None:
+        chain = chain_of(chain, asked, only, lock, not given)
+        asked = asked if given else asked.drier()
     whole = build_chain(chain, only)
     # An effect that is not there is off already, whether --only left it out or the chain never had it.
     absent = {*effects.names(), *(slot.name for slot in build_chain(chain, ()))}
     locks = Locks.parse(lock, whole, absent)
     if Space(whole, locks).size == 0:
         raise SettingError("everything is locked: there is no setting left to fit")
-    given = reference if isinstance(reference, (list, tuple)) else [reference]
-    if not given:
-        raise MatchError("no reference given: name at least one recording to sound like")
+    notes: tuple[str, ...] = ()
+    can = None
+    if asked is not None:
+        asked, can, notes = feasible(asked, whole, locks, keep_loudness, alone=not given)
     loaded = _load(source)
     references = tuple(_load(r) for r in given)  # type: ignore[arg-type]  # str is a Sequence too
 
     tell(Progress("measure", 0.0))
     work = QUALITIES[quality]
-    task = prepare(loaded, references, work, keep_loudness)
-    space = _aware(whole, locks, loaded, references[0], work)
+    if references or asked is None or can is None:
+        task = prepare(loaded, references, work, keep_loudness, can)
+    else:
+        task = prepare_wish(loaded, work, asked, can)
+    if asked is not None and clap is not None:
+        task = with_clap(task, clap, asked.text)
+    words = None if can is None else can.at(task.source.loudness_lufs)
+    space = _aware(whole, locks, loaded, references[0] if references else None, work, words)
     objective = Objective(space, task.crops, task.aims, FIT_RATE)
-    unseen = Objective(space, task.held_out, task.aims, FIT_RATE)
+    unseen = Objective(space, task.held_out, task.held_out_aims or task.aims, FIT_RATE)
 
     guess = closed_form(space, task)
     generator = np.random.default_rng(seed)
@@ -248,19 +312,38 @@ def match(
     )
     tell(Progress("select", 0.87, float(found.losses[0])))
     best = select(unseen, found)
-    decided = {address.partition(".")[0] for address in locks.fixed}
-    levels = {slot.name for slot in whole if keep_loudness and slot.effect.level_knob is not None}
+    by_loudness = keep_loudness or not references
+    decided = {
+        address.partition(".")[0]
+        for address in (
+            *locks.fixed,
+            *({} if words is None else (a for part in beliefs_of(words, whole) for a in part)),
+        )
+    }
+    levels = {slot.name for slot in whole if by_loudness and slot.effect.level_knob is not None}
     fitted, pruned = prune(space.chain(best), task, objective, keep=decided | levels)
+    if references and can is not None and can.less_room:
+        fitted, note = less_room(fitted, can, locks)
+        notes += note
     tell(Progress("judge", 0.95, None))
     judge = Judge(task, loaded.rate)
     level = Chain(tuple(s for s in space.chain(guess) if s.effect.level_knob is not None))
     final, verdict = accept(fitted, judge, amount, level if level.slots else None)
-    notes = task.notes + locks.idle(final)
-    if keep_loudness and verdict.amount > 0.0:
-        final, note = at_loudness_of(loaded, final, locks)
+    notes = (*notes, *task.notes, *locks.idle(final))
+    if by_loudness and verdict.amount > 0.0:
+        change_lu = 0.0 if references or can is None else can.loudness_lu * verdict.amount
+        final, note = at_loudness_of(loaded, final, locks, change_lu)
         notes += note
         verdict = judge.again(verdict, final)
     at_limit = at_limits(space, final, task.crops, FIT_RATE)
+    changes: tuple[Reached, ...] = ()
+    if asked is not None:
+        changes = reached(
+            _joined(judge.passages(Chain())),
+            _joined(task.reference_passages),
+            _joined(judge.passages(final)),
+            FIT_RATE,
+        )
     tell(Progress("done", 1.0, None))
     return Match(
         chain=final,
@@ -276,4 +359,10 @@ def match(
         seed=seed,
         seconds=time.perf_counter() - began,
         at_limit=at_limit,
+        asked=asked,
+        reached=changes,
     )
+
+
+def _joined(passages: Sequence[npt.NDArray[np.floating[Any]]]) -> npt.NDArray[np.floating[Any]]:
+    return np.concatenate(list(passages), axis=1)

@@ -25,6 +25,29 @@ a knob's ((u - u0) / spread)^2 weighs one thirtieth of it."""
 
 
 @dataclass(frozen=True)
+class Weighted:
+    """An embedding whose distances count so many times."""
+
+    embedding: Embedding
+    weight: float
+
+    @property
+    def name(self) -> str:
+        """Return the name of the embedding."""
+        return self.embedding.name
+
+    def embed(self, x: torch.Tensor, rate: float, crops: int = 1) -> Mapping[str, torch.Tensor]:
+        """Embed as the embedding does."""
+        return self.embedding.embed(x, rate, crops)
+
+    def distance(
+        self, output: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Return its distances, times the weight."""
+        return {name: self.weight * term for name, term in self.embedding.distance(output, target).items()}
+
+
+@dataclass(frozen=True)
 class Aim:
     """One embedding and where it should arrive: vectors by name, (1, feature)."""
 

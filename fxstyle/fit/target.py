@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from fxstyle.audio import Audio, resample
-from fxstyle.embed.measured import ABSENT_DB, Measured, content_noise
+from fxstyle.embed.measured import ABSENT_DB, STEADIEST, Measured, content_noise, crop_variances
 from fxstyle.errors import MatchError
 from fxstyle.features.measure import Measurement, measure
 from fxstyle.fit.crops import PREROLL_S, Crops, Samples, cut, salient
-from fxstyle.fit.objective import Aim
+from fxstyle.fit.objective import Aim, Weighted
 from fxstyle.fit.quality import Quality
+from fxstyle.fit.wish import imagine, loudness_lufs, through_recipe
+from fxstyle.text.asked import Asked
 from fxstyle.units import db_to_amplitude
 
 FIT_RATE = 44100
@@ -36,6 +39,10 @@ SILENT_LUFS = -69.0
 
 MONO_SIDE_DB = -60.0
 
+CLAP_WEIGHT = 0.5
+"""A sound that does not move with the text lies 1 from it: that counts as much as half a standard deviation,
+squared, of all tone. Small on purpose: the lexicon has numbers, CLAP an impression."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -49,6 +56,11 @@ class Task:
     source, reference: measurements for the closed-form starts.
     unseen: whether `held_out` was really kept from the fit.
     notes: what the user should know, in plain words.
+    held_out_aims: where to arrive on the passages held out, where it is another place.
+    started: what closed-form starts begin from, where it is not the source itself.
+    with_side: whether the judge compares the side; None: where both have one.
+    goal: what the judge compares with, in words.
+    on_held_out: whether the judge hears nothing but what was held out.
     """
 
     crops: Crops
@@ -59,6 +71,18 @@ class Task:
     reference: Measurement
     unseen: bool
     notes: tuple[str, ...]
+    held_out_aims: tuple[Aim, ...] | None = None
+    started: Measurement | None = None
+    with_side: bool | None = None
+    goal: str = "the reference"
+    on_held_out: bool = False
+
+    @property
+    def judged(self) -> Crops:
+        """Return the passages of the input that the judge hears."""
+        if self.on_held_out or not self.unseen:
+            return self.held_out
+        return Crops(torch.cat([self.crops.audio, self.held_out.audio]), self.crops.preroll)
 
 
 def _named(role: str, audio: Audio) -> str:
@@ -116,18 +140,92 @@ def _split(x: Samples, quality: Quality) -> tuple[Crops, Crops, bool]:
     return cut(x, fitted, size, preroll), cut(x, unseen, size, preroll), True
 
 
-def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_loudness: bool) -> Task:
-    """Build the task of matching `source` to `references`; raises MatchError, AudioError."""
-    notes = []
+def _heard(source: Audio) -> tuple[Samples, Measurement]:
     x = _prepare(source, "input")
-    ys = [_prepare(r, "reference") for r in references]
-    source_measured = measure(x, FIT_RATE)
-    if source_measured.loudness_lufs < SILENT_LUFS:
+    measured = measure(x, FIT_RATE)
+    if measured.loudness_lufs < SILENT_LUFS:
         raise MatchError(
-            _silent(
-                "input", source, source_measured, "there is nothing to match; choose a passage with sound"
-            )
+            _silent("input", source, measured, "there is nothing to match; choose a passage with sound")
         )
+    return x, measured
+
+
+def _imagined(crops: Crops, asked: Asked) -> Crops:
+    """Crops as the words want them, with their pre-roll: one after the other, each from its own beginning."""
+    return replace(
+        crops,
+        audio=torch.from_numpy(np.stack([imagine(asked, crop, FIT_RATE) for crop in crops.audio.numpy()])),
+    )
+
+
+def _joined(crops: Crops) -> Samples:
+    return np.concatenate(list(crops.audio[..., crops.preroll :].numpy()), axis=1)
+
+
+def prepare_wish(source: Audio, quality: Quality, whole: Asked, asked: Asked) -> Task:
+    """Build the task of making `source` sound as words want it; raises MatchError, AudioError.
+
+    Parameters
+    ----------
+    whole: what was asked for, which the judge goes by. asked: what of it the chain can do.
+    """
+    notes = []
+    x, source_measured = _heard(source)
+    mono = _is_mono(x, source_measured)
+    if mono and whole.width_db:
+        notes.append("the input is mono: width cannot be given to it, nor taken")
+    if source.channels > 2:
+        notes.append(f"the input's {source.channels} channels were fitted by their mean; each is rendered")
+    fitted, held_out, unseen = _split(x, quality)
+    if not unseen:
+        notes.append(
+            "there is so little sound in the input that it is judged on the passage it was fitted on"
+        )
+    goal, held_out_goal = _imagined(fitted, asked), _imagined(held_out, asked)
+    judged = held_out_goal if whole is asked else _imagined(held_out, whole)
+    embedding = Measured(
+        skip=frozenset({"width", "balance"} if mono else ()),
+        tone_mask=tuple(bool(level > ABSENT_DB) for level in source_measured.mid_db),
+        # the content is the same on both sides
+        noise=dict.fromkeys(crop_variances(), STEADIEST),
+    )
+    x0 = _joined(fitted)
+    through = _joined(replace(fitted, audio=through_recipe(fitted.audio, asked, FIT_RATE)))
+    # Starts see the colour of step 1 at the input's level, for thresholds are of the input; but how loud it
+    # has become is for the level to make up for.
+    level_db = loudness_lufs(x0, FIT_RATE) - (louder := loudness_lufs(through, FIT_RATE))
+    started = replace(measure(through * db_to_amplitude(level_db), FIT_RATE), loudness_lufs=louder)
+    return Task(
+        crops=fitted,
+        held_out=held_out,
+        reference_passages=list(judged.audio[..., judged.preroll :].numpy()),
+        aims=(Aim.at(embedding, goal, FIT_RATE),),
+        source=source_measured,
+        reference=measure(_joined(goal), FIT_RATE),
+        unseen=unseen,
+        notes=tuple(notes),
+        held_out_aims=(Aim.at(embedding, held_out_goal, FIT_RATE),),
+        started=started,
+        with_side=not mono,
+        goal="what the text asks for",
+        on_held_out=True,
+    )
+
+
+def prepare(
+    source: Audio,
+    references: Sequence[Audio],
+    quality: Quality,
+    keep_loudness: bool,
+    asked: Asked | None = None,
+) -> Task:
+    """Build the task of matching `source` to `references`, changed as words want them if there are any.
+
+    Raises MatchError, AudioError.
+    """
+    notes = []
+    x, source_measured = _heard(source)
+    ys = [_prepare(r, "reference") for r in references]
     measured = []
     for i, y in enumerate(ys):
         m = measure(y, FIT_RATE)
@@ -137,6 +235,9 @@ def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_l
             )
         if keep_loudness:
             ys[i] = y * np.float32(db_to_amplitude(source_measured.loudness_lufs - m.loudness_lufs))
+            m = measure(ys[i], FIT_RATE)
+        if asked is not None:
+            ys[i] = imagine(asked, ys[i], FIT_RATE)
             m = measure(ys[i], FIT_RATE)
         measured.append(m)
 
@@ -187,6 +288,26 @@ def prepare(source: Audio, references: Sequence[Audio], quality: Quality, keep_l
         reference=_as_wide_as(reference_measured, source_measured) if mono else reference_measured,
         unseen=unseen,
         notes=tuple(notes),
+        goal="the reference" if asked is None else "the reference, changed as the text asks,",
+    )
+
+
+def with_clap(task: Task, weights: str | Path, text: str) -> Task:
+    """Return the task with a text as CLAP hears it as a further aim; raises SettingError, AudioError."""
+    from fxstyle.embed.clap import Wish, load_clap
+
+    clap = load_clap(weights)
+
+    def aim(crops: Crops) -> Aim:
+        heard = crops.audio[..., crops.preroll :]
+        with torch.no_grad():
+            wish = Wish.of(clap, text, clap.embed(heard, FIT_RATE, crops.count))
+        return Aim(Weighted(wish, CLAP_WEIGHT), wish.target)
+
+    return replace(
+        task,
+        aims=(*task.aims, aim(task.crops)),
+        held_out_aims=(*(task.held_out_aims or task.aims), aim(task.held_out)),
     )
 
 

@@ -25,19 +25,21 @@ def html(match: Match) -> str:
     preset = match.preset
     before = summarise(match.source, "the input")
     after = summarise(match.audio, "the output")
-    reference = mean([summarise(r, "the reference") for r in match.references])
+    reference = mean([summarise(r, "the reference") for r in match.aims])
     origin = preset.provenance
     source_name = origin.input.name if origin.input is not None else "input"
     reference_name = " + ".join(r.name for r in origin.reference) or "reference"
-    title = f"{source_name}, made to sound like {reference_name}"
+    title = _title(source_name, reference_name if match.references else "", match.text)
+    aim = "reference" if match.text is None else "wanted"
     body = "\n".join(
         [
             '<header><p class="kind">fxstyle match</p>',
             f"<h1>{text_of(title)}</h1>",
-            _verdict(match.verdict),
+            _verdict(match.verdict, aim),
             "</header><main>",
+            _wish(match),
             _settings(match),
-            _measures(before, after, reference, len(match.references)),
+            _measures(before, after, reference, len(match.references), aim),
             _pictures(match, before, after, reference),
             _provenance(match, preset),
             "</main>",
@@ -46,7 +48,50 @@ def html(match: Match) -> str:
     return document(title, body)
 
 
-def _verdict(verdict: Verdict) -> str:
+def _title(source: str, reference: str, text: str | None) -> str:
+    if text is None:
+        return f"{source}, made to sound like {reference}"
+    if not reference:
+        return f"{source}, made to sound {text}"
+    return f"{source}, made to sound like {reference}, but {text.removeprefix('but ')}"
+
+
+def _wish(match: Match) -> str:
+    """Return how a text was understood, and what came of it."""
+    if match.asked is None:
+        return ""
+    words = "".join(
+        f'<tr><th scope="row">{text_of(w.written)}</th><td>{text_of(w.word)}</td>'
+        f'<td class="number">{w.degree:+.2g}</td><td class="soft">{text_of(w.means)}</td></tr>'
+        for w in match.asked.understood
+    )
+    head = "".join(
+        f'<th scope="col"{css}>{name}</th>'
+        for name, css in (
+            ("words", ""),
+            ("understood as", ""),
+            ("degree", ' class="number"'),
+            ("meaning", ""),
+        )
+    )
+    changes = "".join(f"<li>{text_of(str(change))}</li>" for change in match.reached)
+    measured = (
+        "<p>Measured on passages"
+        + (" of the input" if match.references else " that were held out from the fit")
+        + f":</p>\n<ul>{changes}</ul>"
+        if changes
+        else ""
+    )
+    return (
+        f"<h2>What was asked for</h2>\n<p>{text_of(match.asked.text)}</p>\n"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{words}</tbody></table>\n"
+        "<p class='soft'>By the lexicon's idea of these words. Degree 1 is the word alone, below 0 its"
+        f" opposite.</p>\n{measured}"
+    )
+
+
+def _verdict(verdict: Verdict, aim: str) -> str:
+    goal = "the reference" if aim == "reference" else "what was asked for, as the lexicon pictures it"
     css = "verdict" if verdict.accepted else "verdict none"
     longest = max(verdict.before, verdict.after, 1e-9)
     rows = "".join(
@@ -56,7 +101,7 @@ def _verdict(verdict: Verdict) -> str:
     )
     return (
         f'<p class="{css}">{text_of(verdict.message)}</p>\n<div class="panel">'
-        '<p class="soft">Distance from the reference, by a judge that was no part of the fit; 1 is'
+        f'<p class="soft">Distance from {goal}, by a judge that was no part of the fit; 1 is'
         " what two passages of one recording differ by.</p>"
         f'<div class="meter">{rows}</div></div>'
     )
@@ -74,7 +119,7 @@ def _settings(match: Match) -> str:
     )
 
 
-def _measures(before: Summary, after: Summary, reference: Summary, references: int) -> str:
+def _measures(before: Summary, after: Summary, reference: Summary, references: int, aim: str) -> str:
     rows = []
     for attribute, name, unit, meaning in ROWS:
         cells = "".join(
@@ -84,7 +129,7 @@ def _measures(before: Summary, after: Summary, reference: Summary, references: i
         rows.append(
             f'<tr><th scope="row">{name}</th>{cells}<td>{unit}</td><td class="soft">{meaning}</td></tr>'
         )
-    last = "reference" if references == 1 else f"mean of {references} references"
+    last = aim if references <= 1 else f"mean of {references} references"
     head = "".join(f'<th scope="col" class="number">{text}</th>' for text in ("input", "output", last))
     return (
         f'<h2>Measures</h2>\n<table><thead><tr><th scope="col"></th>{head}<th scope="col">unit</th>'

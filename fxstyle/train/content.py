@@ -1,8 +1,10 @@
-"""Material to treat, drawn from a folder of audio: windows of long recordings, and short ones in a row.
+"""Material to treat, drawn from folders of audio: windows of long recordings, and short ones in a row.
 
 A folder's manifest, MANIFEST.csv with the columns `path` and `split`, keeps what is not marked "train" out.
-Recordings under one folder are of one kind; kinds are drawn by the square root of their length. A band of
-fxstyle's own (performance.py) is one kind more: dry, and never the same twice.
+Recordings in one folder below it are of one kind. The folder that a kind lies in is drawn by the fourth root
+of its length, and the kind within it by the square root, so that three minutes of speech count for something
+beside an hour of stems. A band of fxstyle's own (performance.py) is one kind more: dry, and never the same
+twice. Some windows are two recordings together, and some are as dull as an old line.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from fxstyle.errors import AudioError
 from fxstyle.formats import CONTAINERS
 from fxstyle.performance import SONGS, perform
 from fxstyle.train.units import Sound
+from fxstyle.units import db_to_amplitude
 
 RATE = 44_100
 SHORTEST_S = 0.1
@@ -37,12 +40,19 @@ SPEEDS = (0.8, 1.25)
 SAME_KIND = 0.6
 """How often both recordings of a pair are of one kind."""
 
+TOGETHER, BELOW_DB = 0.2, (0.0, 15.0)
+"""How often a window is of two recordings, and how far the second may lie below the first."""
+
+DULL, DULL_HZ = 0.15, (3500.0, 14_000.0)
+"""How often a recording reaches up to some frequency only."""
+
 
 @dataclass(frozen=True)
 class Recording:
-    """A file of material: its kind is the folder it lies in."""
+    """A file of material: its group is the folder below the one given, its kind the one below that."""
 
     path: Path
+    group: str
     kind: str
     seconds: float
 
@@ -81,7 +91,9 @@ def recordings(folder: Path, leave_out: tuple[str, ...] = ()) -> list[Recording]
         except soundfile.LibsndfileError:
             continue
         if seconds >= SHORTEST_S:
-            found.append(Recording(path, "/".join(below.parts[:-1][:2]), seconds))
+            inside = below.parts[:-1]
+            group = "/".join((folder.name, *inside[:1]))
+            found.append(Recording(path, group, "/".join((folder.name, *inside[:2])), seconds))
     if not found:
         raise AudioError(f"{folder} has no recordings to train on")
     return found
@@ -94,9 +106,18 @@ class Library:
         """Take recordings, and how long windows are."""
         self.frames = round(seconds * RATE)
         self.kinds = {kind: [r for r in found if r.kind == kind] for kind in sorted({r.kind for r in found})}
-        weights = np.sqrt([sum(r.seconds for r in own) for own in self.kinds.values()])
+        groups = {kind: own[0].group for kind, own in self.kinds.items()}
+        roots = {kind: sum(r.seconds for r in own) ** 0.5 for kind, own in self.kinds.items()}
+        totals = dict.fromkeys(groups.values(), 0.0)
+        for recording in found:
+            totals[recording.group] += recording.seconds
+        shares = [
+            totals[group] ** 0.25 * roots[kind] / sum(roots[k] for k, g in groups.items() if g == group)
+            for kind, group in groups.items()
+        ]
+        weights = np.array(shares) / sum(shares)
         self.names = [*self.kinds, PLAYED]
-        self.weights = np.append(weights / weights.sum() * (1.0 - PLAYED_WEIGHT), PLAYED_WEIGHT)
+        self.weights = np.append(weights * (1.0 - PLAYED_WEIGHT), PLAYED_WEIGHT)
 
     def pair(self, generator: np.random.Generator) -> tuple[Sound, Sound]:
         """Return two windows (2, frames) of other content."""
@@ -104,13 +125,26 @@ class Library:
         second = first
         if generator.random() > SAME_KIND:
             second = str(generator.choice(self.names, p=self.weights))
-        return self.window(first, generator), self.window(second, generator)
+        return self._material(first, generator), self._material(second, generator)
+
+    def _material(self, kind: str, generator: np.random.Generator) -> Sound:
+        """Return a window of a kind, perhaps with another below it, perhaps dull."""
+        x = self.window(kind, generator)
+        if generator.random() < TOGETHER:
+            other = self.window(str(generator.choice(self.names, p=self.weights)), generator)
+            below = db_to_amplitude(-generator.uniform(*BELOW_DB)) * _rms(x) / _rms(other)
+            x = x + np.float32(below) * other
+        if generator.random() < DULL:
+            top_hz = float(np.exp(generator.uniform(*np.log(DULL_HZ))))
+            x = soxr.resample(soxr.resample(x.T, RATE, 2.0 * top_hz, "HQ"), 2.0 * top_hz, RATE, "HQ").T
+            x = self._fitted(x.astype(np.float32))
+        return x
 
     def window(self, kind: str, generator: np.random.Generator) -> Sound:
         """Return a window (2, frames) of a kind with sound in it, or of our own band where there is none."""
         for _ in range(TRIALS):
             x = self._of_kind(kind, generator)
-            if np.sqrt(np.square(x).mean()) > QUIETEST_RMS:
+            if _rms(x) > QUIETEST_RMS:
                 return x
         return self._played(generator)
 
@@ -143,6 +177,10 @@ class Library:
     def _fitted(self, x: Sound) -> Sound:
         short = self.frames - x.shape[1]
         return np.ascontiguousarray(np.pad(x, ((0, 0), (0, max(short, 0))))[:, : self.frames])
+
+
+def _rms(x: Sound) -> float:
+    return max(float(np.sqrt(np.square(x).mean())), 1e-6)
 
 
 def _read(recording: Recording, seconds: float, speed: float, generator: np.random.Generator) -> Sound:

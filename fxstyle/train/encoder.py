@@ -28,7 +28,7 @@ from fxstyle.embed.frontend import ATTACK_HZ, BANDS, FLOOR_DB, QUARTERS, SCALE_D
 from fxstyle.train.episodes import ROWS, Episode
 
 TEMPERATURE = 0.08
-WEIGHTS = {"contrast": 1.0, "change": 0.5, "distance": 0.3, "units": 3.0}
+WEIGHTS = {"contrast": 1.0, "change": 0.5, "distance": 0.3, "units": 20.0}
 CHANGE_TEMPERATURE = 0.1
 HUBER_DB = 1.0
 LEARNING_RATE, WARM_UP, WEIGHT_DECAY = 1.5e-3, 100, 0.02
@@ -115,13 +115,13 @@ def _tinted(
 
 
 def _masked(frames: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
-    """Return frames (..., time) with a stretch of time, the same in all, hidden."""
+    """Return frames (..., time) with a stretch of time, the same in all, at their mean."""
     time_ = frames.shape[-1]
     size = int(generator.uniform(0.0, MASKED_TIME) * time_)
     begin = int(generator.integers(time_ - size + 1))
     keep = torch.ones(time_, device=frames.device)
     keep[begin : begin + size] = 0.0
-    return frames * keep
+    return torch.lerp(frames.mean(dim=-1, keepdim=True), frames, keep)
 
 
 def losses(trainee: Trainee, batch: Batch) -> dict[str, torch.Tensor]:
@@ -144,8 +144,7 @@ def losses(trainee: Trainee, batch: Batch) -> dict[str, torch.Tensor]:
         # what was done to a recording that is not there is nothing for the dry rows
         "change": _contrast(known[:, :, 1:], unknown[:, :, 1:], CHANGE_TEMPERATURE),
         "distance": functional.huber_loss(apart, batch.distance_db, delta=HUBER_DB),
-        "units": 10.0
-        * functional.binary_cross_entropy_with_logits(trainee.units(made.common), batch.present),
+        "units": functional.binary_cross_entropy_with_logits(trainee.units(made.common), batch.present),
     }
 
 

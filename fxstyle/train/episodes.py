@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import soundfile
+import soxr  # type: ignore[import-untyped]  # compiled, without stubs
 import torch
 
 from fxstyle.embed.encoder import WINDOW_S
@@ -46,6 +48,14 @@ LEVELS_DB = (-32.0, -12.0)
 HISSING, HISS_DB = 0.25, (-90.0, -60.0)
 """Final levels; how often there is noise, and how much."""
 
+CODED, CODEC_QUALITY = 0.06, (0.0, 0.9)
+"""How often a window has been through a lossy codec, and libsndfile's compression level, 0 .. 1."""
+
+CODECS = (("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"))
+
+OTHER_RATE, RATES_HZ = 0.2, (22_050, 32_000, 48_000, 96_000)
+"""How often a recording, dry and treated, is heard at another rate."""
+
 LEAVE_OUT = ("rir", "drywet")
 """Folders that hold no material."""
 
@@ -68,9 +78,9 @@ ATTEMPTS = 20
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run's episodes are drawn from. `programs`: beginnings of the names of units."""
+    """What episodes are drawn from. folders: of recordings. programs: beginnings of names of units."""
 
-    folder: Path
+    folders: tuple[Path, ...]
     seed: int
     programs: tuple[str, ...] = PROGRAMS
 
@@ -88,8 +98,9 @@ def units_of(programs: Sequence[str]) -> list[Unit]:
 
 
 @cache
-def _material(plan: Plan) -> tuple[Library, list[Unit]]:
-    return Library(recordings(plan.folder, LEAVE_OUT), WINDOW_S), units_of(plan.programs)
+def library_and_units(plan: Plan) -> tuple[Library, list[Unit]]:
+    found = [recording for folder in plan.folders for recording in recordings(folder, LEAVE_OUT)]
+    return Library(found, WINDOW_S), units_of(plan.programs)
 
 
 def _tinted(x: Sound, generator: np.random.Generator) -> Sound:
@@ -109,7 +120,7 @@ def _levelled(x: Sound, by_peak: bool) -> Sound:
     return x * np.float32((STAGE_PEAK if by_peak else STAGE_RMS) / max(size, 1e-6))
 
 
-def _through(style: Style, x: Sound, by_peak: bool) -> Sound:
+def through(style: Style, x: Sound, by_peak: bool) -> Sound:
     for step in style:
         x = treated((step,), _levelled(x, by_peak), RATE)
     return x
@@ -122,7 +133,21 @@ def _finished(x: Sound, generator: np.random.Generator) -> Sound:
     if generator.random() < HISSING:
         hiss = db_to_amplitude(generator.uniform(*HISS_DB))
         x = x + np.float32(hiss) * generator.standard_normal(x.shape).astype(np.float32)
+    if generator.random() < CODED:
+        x = _coded(x, *CODECS[int(generator.integers(len(CODECS)))], float(generator.uniform(*CODEC_QUALITY)))
     return x
+
+
+def _coded(x: Sound, container: str, codec: str, level: float) -> Sound:
+    """Return sound (2, time) after a lossy codec, its delay taken back by the decoder or not."""
+    file = BytesIO()
+    size = max(float(np.abs(x).max()), 1.0)
+    soundfile.write(file, x.T / size, RATE, codec, format=container, compression_level=level)
+    file.seek(0)
+    y, _ = soundfile.read(file, dtype="float32", always_2d=True)
+    y = np.pad(y, ((0, max(x.shape[1] - len(y), 0)), (0, 0)))[: x.shape[1]]
+    made: Sound = np.ascontiguousarray(y.T * np.float32(size))
+    return made
 
 
 def styles_of(units: Sequence[Unit], generator: np.random.Generator) -> list[Style]:
@@ -144,7 +169,7 @@ def episode(plan: Plan, number: int) -> Episode:
 
 
 def _drawn_episode(plan: Plan, generator: np.random.Generator) -> Episode:
-    library, units = _material(plan)
+    library, units = library_and_units(plan)
     styles = styles_of(units, generator)
     by_peak = bool(generator.random() < 0.6)
     names = [u.name for u in units]
@@ -155,10 +180,14 @@ def _drawn_episode(plan: Plan, generator: np.random.Generator) -> Episode:
     parts = []
     for content in library.pair(generator):
         x = _tinted(content, generator)
-        made = [x, *(_through(style, x, by_peak) for style in styles)]
+        made = [x, *(through(style, x, by_peak) for style in styles)]
         windows = np.stack([_finished(y, generator) for y in made])
+        rate = RATE
+        if generator.random() < OTHER_RATE:
+            rate = int(generator.choice(RATES_HZ))
+            windows = np.stack([soxr.resample(y.T, RATE, rate, "HQ").T for y in windows])
         with torch.no_grad():
-            parts.append(hear(torch.from_numpy(windows), RATE))
+            parts.append(hear(torch.from_numpy(windows), rate))
     frames, texture, level = (
         torch.stack([getattr(p, name) for p in parts]).half().numpy() for name in parts[0]._fields
     )

@@ -30,29 +30,29 @@ class _Plugin(NamedTuple):
 
 
 _PEDALBOARD = (
-    _Plugin("HighpassFilter", "eq", "cutoff_frequency_hz 60 3000 log"),
-    _Plugin("LowpassFilter", "eq", "cutoff_frequency_hz 400 9000 log"),
+    _Plugin("HighpassFilter", "eq", "cutoff_frequency_hz 60 9000 log"),
+    _Plugin("LowpassFilter", "eq", "cutoff_frequency_hz 80 9000 log"),
     _Plugin("HighShelfFilter", "eq", "cutoff_frequency_hz 1500 8000 log, gain_db -15 15, q 0.4 1.5 log"),
     _Plugin("LowShelfFilter", "eq", "cutoff_frequency_hz 60 500 log, gain_db -15 15, q 0.4 1.5 log"),
     _Plugin("PeakFilter", "eq", "cutoff_frequency_hz 100 6000 log, gain_db -15 15, q 0.4 4 log"),
     _Plugin("LadderFilter", "eq", "cutoff_hz 200 5000 log, resonance 0 0.8, drive 1 8 log, mode 0 5 steps",
             "mode"),
     _Plugin("Compressor", "dynamics",
-            "threshold_db -40 -15, ratio 2 20 log, attack_ms 0.3 100 log, release_ms 20 800 log"),
-    _Plugin("Limiter", "dynamics", "threshold_db -30 -10, release_ms 5 500 log"),
+            "threshold_db -55 -15, ratio 2 20 log, attack_ms 0.1 250 log, release_ms 10 800 log"),
+    _Plugin("Limiter", "dynamics", "threshold_db -50 -10, release_ms 5 500 log"),
     _Plugin("NoiseGate", "dynamics",
             "threshold_db -30 -10, ratio 1.5 15 log, attack_ms 0.5 60 log, release_ms 20 500 log"),
     _Plugin("Distortion", "saturation", "drive_db 8 45"),
     _Plugin("Clipping", "saturation", "threshold_db -36 -12"),
-    _Plugin("Bitcrush", "crush", "bit_depth 2 6"),
+    _Plugin("Bitcrush", "crush", "bit_depth 2 8"),
     _Plugin("Resample", "crush", "target_sample_rate 1500 14000 log"),
     _Plugin("MP3Compressor", "crush", "vbr_quality 4 9.9"),
     _Plugin("Chorus", "modulation",
-            "rate_hz 0.2 5 log, depth 0.1 0.6, centre_delay_ms 5 30, feedback 0 0.5, mix 0.3 0.7"),
+            "rate_hz 0.2 5 log, depth 0.1 1, centre_delay_ms 1 30 log, feedback 0 0.5, mix 0.3 1"),
     _Plugin("Phaser", "modulation",
-            "rate_hz 0.2 5 log, depth 0.2 1, centre_frequency_hz 300 4000 log, feedback 0 0.7, mix 0.3 0.7"),
-    _Plugin("Delay", "delay", "delay_seconds 0.05 0.7 log, feedback 0.1 0.75, mix 0.15 0.6"),
-    _Plugin("Reverb", "reverb", "room_size 0.1 1, damping 0 1, wet_level 0.1 0.6, dry_level 0.1 0.5, "
+            "rate_hz 0.2 5 log, depth 0.2 1, centre_frequency_hz 300 4000 log, feedback 0 0.7, mix 0.3 1"),
+    _Plugin("Delay", "delay", "delay_seconds 0.025 0.7 log, feedback 0.1 0.95, mix 0.15 1"),
+    _Plugin("Reverb", "reverb", "room_size 0.1 1, damping 0 1, wet_level 0.1 1, dry_level 0.05 1, "
             "width 0 1"),
 )  # fmt: skip
 

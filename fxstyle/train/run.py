@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -85,7 +85,7 @@ def there_by(step: int, options: Options) -> int:
 
 
 def train_encoder(
-    folder: Path,
+    folders: Sequence[Path],
     run: Path,
     options: Options,
     *,
@@ -97,7 +97,7 @@ def train_encoder(
 
     Parameters
     ----------
-    folder: of recordings; a MANIFEST.csv in it says which may be used. run: the run's own folder.
+    folders: of recordings; a MANIFEST.csv in one says which may be used. run: the run's own folder.
     device: as torch names them. workers: processes that make episodes. tell: called with lines of the log.
 
     Raises
@@ -107,10 +107,12 @@ def train_encoder(
     if workers < 1:
         raise SettingError(f"--workers {workers} is too few; give 1 or more")
     units = [unit.name for unit in units_of(options.programs)]
-    recordings(folder, LEAVE_OUT)
-    began = {"folder": str(folder.resolve()), "units": units, **asdict(options), "version": __version__}
+    resolved = [str(folder.resolve()) for folder in folders]
+    for folder in folders:
+        recordings(folder, LEAVE_OUT)
+    began = {"folders": resolved, "units": units, **asdict(options), "version": __version__}
     _same_run(run, json.loads(json.dumps(began)))
-    plan = Plan(folder, options.seed, options.programs)
+    plan = Plan(tuple(folders), options.seed, options.programs)
     with making(plan, run / EPISODES, options.episodes, workers) as numbers:
         trainee = _train(run, options, numbers, len(units), torch.device(device), tell)
     about = {

@@ -95,7 +95,7 @@ class TestContent:
 
 class TestEpisodes:
     def test_an_episode_repeats_and_others_differ(self, folder: Path) -> None:
-        plan = Plan(folder, 3, ("fxstyle",))
+        plan = Plan((folder,), 3, ("fxstyle",))
         one, again, other = episode(plan, 4), episode(plan, 4), episode(plan, 5)
         assert one.frames.shape[:3] == (2, ROWS, CHANNELS)
         assert one.texture.shape == (2, ROWS, TEXTURE)
@@ -105,7 +105,7 @@ class TestEpisodes:
         assert all(np.isfinite(part.astype(np.float64)).all() for part in one)
 
     def test_rows_are_treated_and_the_first_is_not(self, folder: Path) -> None:
-        made = episode(Plan(folder, 3, ("fxstyle",)), 6)
+        made = episode(Plan((folder,), 3, ("fxstyle",)), 6)
         assert not made.present[0].any()
         assert (made.present[1:].sum(axis=1) >= 1).all()
         apart = true_distances(torch.from_numpy(made.frames.astype(np.float32)))
@@ -135,7 +135,7 @@ class TestEpisodes:
             units_of(("nothing",))
 
     def test_processes_make_the_same(self, folder: Path, tmp_path: Path) -> None:
-        plan = Plan(folder, 3, ("fxstyle.eq", "fxstyle.gate"))
+        plan = Plan((folder,), 3, ("fxstyle.eq", "fxstyle.gate"))
         with making(plan, tmp_path, 2, 1) as numbers:
             assert list(numbers) == [0, 1]
         for number in (0, 1):

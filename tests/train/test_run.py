@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was not interrupted."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    train_encoder(folder, run, OPTIONS)
+    train_encoder([folder], run, OPTIONS)
     return run
 
 
@@ -72,20 +72,20 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
 
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train_encoder(folder, run, OPTIONS, tell=stop)
+        train_encoder([folder], run, OPTIONS, tell=stop)
     assert not (run / "encoder.safetensors").exists()
     assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] == 4
-    train_encoder(folder, run, OPTIONS)
+    train_encoder([folder], run, OPTIONS)
     one, two = ((r / "encoder.safetensors").read_bytes() for r in (whole, run))
     assert one == two
 
 
 def test_another_run_is_not_mixed_in(folder: Path, whole: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="another seed"):
-        train_encoder(folder, whole, replace(OPTIONS, seed=2))
+        train_encoder([folder], whole, replace(OPTIONS, seed=2))
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(SettingError, match="holds other things"):
-        train_encoder(folder, tmp_path, OPTIONS)
+        train_encoder([folder], tmp_path, OPTIONS)
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"episodes": 3}])
@@ -110,7 +110,7 @@ def test_the_rate_rises_and_falls_to_next_to_nothing() -> None:
 
 def test_losses_know_the_truth(folder: Path) -> None:
     """Learning a few episodes by heart brings every term down, and tells all their styles apart."""
-    episodes = [episode(Plan(folder, 0, ("fxstyle.eq", "fxstyle.saturation")), n) for n in range(2)]
+    episodes = [episode(Plan((folder,), 0, ("fxstyle.eq", "fxstyle.saturation")), n) for n in range(2)]
     units = episodes[0].present.shape[1]
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -129,7 +129,7 @@ def test_losses_know_the_truth(folder: Path) -> None:
 
 
 def test_a_recording_is_given_another_tone_in_all_its_rows(folder: Path) -> None:
-    episodes = [episode(Plan(folder, 0, ("fxstyle.eq",)), n) for n in range(2)]
+    episodes = [episode(Plan((folder,), 0, ("fxstyle.eq",)), n) for n in range(2)]
     plain = batch_of(episodes, CPU, None).heard
     tinted = batch_of(episodes, CPU, np.random.default_rng(4)).heard
     # the mean level of each band in the texture says by how much it was moved

@@ -1,0 +1,1 @@
+"""What a producer's words ask for: a lexicon of sounds, and the reading of a wish by it."""
