@@ -20,9 +20,9 @@ all. Beside them single settings: the proposer's likeliest, the closed form, the
 the prior, on fxstyle's own playing, that whose vector of style is nearest to the reference's: fxstyle has no
 factory presets), and doing nothing.
 
-By effect, on items of their own: how often it is right that an effect is there (F1), where it is likelier than
-not and in draws, against saying so always and against draws by how often it is there; and the rank correlation of the likeliest value of a knob with the true
-one, where the effect is known to be there.
+By effect, on items of their own: how often it is right that an effect is there (F1), where it is likelier
+than not and in draws, against saying so always and against draws by how often it is there; and the rank
+correlation of the likeliest value of a knob with the true one, where the effect is known to be there.
 """
 
 from __future__ import annotations

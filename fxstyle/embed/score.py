@@ -78,8 +78,7 @@ def parts(
     """Return phi by name, each (candidate,), of what both embeddings gave together."""
     groups = {name: output[name] for name in GROUP_WEIGHTS if name in output}
     found = {
-        name: _root(term / measured.weights[name])
-        for name, term in measured.distance(groups, target).items()
+        name: _root(term / measured.weights[name]) for name, term in measured.distance(groups, target).items()
     }
     found["style"] = _root(2.0 * ear.distance(output, target)["style"])
     found["place"] = ear.true_distance(output, target)
@@ -90,7 +89,8 @@ def parts(
 
 def _root(square: torch.Tensor) -> torch.Tensor:
     """Return the root, 0 at 0, with a gradient that stays finite there."""
-    return (square.clamp_min(0.0) + _LEAST).sqrt() - _LEAST**0.5
+    root: torch.Tensor = (square.clamp_min(0.0) + _LEAST).sqrt() - math.sqrt(_LEAST)
+    return root
 
 
 def calibration_of(text: str, source: str) -> Calibration:

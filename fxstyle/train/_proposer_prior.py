@@ -243,8 +243,8 @@ def _known(name: str, u: Vector, x: Sound) -> tuple[bool, ...]:
     return tuple(known)
 
 
-NEUTRAL_LD, BETTER = 0.02, 0.95
-"""Of the distance to what went in: this is nothing; a knob is moved that brings it below this share."""
+NEUTRAL_LD = 0.02
+"""As a distance to what went in this is nothing, and as an improvement too little."""
 
 NEUTRAL_S = 4.0
 """Of fxstyle's own playing, on which it is found; longer than any echo's time."""
@@ -253,15 +253,16 @@ NEUTRAL_S = 4.0
 def neutral_of(name: str) -> Mapping[str, float]:
     """Return settings at which an effect does the least, as far as they are not its defaults.
 
-    Knobs go to an end of their range, one after the other, while that leaves a sound more as it was.
+    Knobs go to an end or the middle of their range, one after the other, while that leaves a sound clearly
+    more as it was.
     """
     x = perform(NEUTRAL_S, RATE, song=0, seed=0)
     space = space_of(name)
     u, moved = space.home, dict[str, float]()
     least = _left(name, u, x)
     while least > NEUTRAL_LD:
-        found, i, v = min(((_left(name, v, x), i, v) for i, v in _at_ends(u)), key=lambda one: one[0])
-        if found > BETTER * least:
+        found, i, v = min(((_left(name, v, x), i, v) for i, v in _moved(u)), key=lambda one: one[0])
+        if found > least - NEUTRAL_LD:
             break
         u, least = v, found
         knob = space.knobs[i].param.name
@@ -269,11 +270,11 @@ def neutral_of(name: str) -> Mapping[str, float]:
     return moved
 
 
-def _at_ends(u: Vector) -> Iterator[tuple[int, Vector]]:
+def _moved(u: Vector) -> Iterator[tuple[int, Vector]]:
     for i in range(len(u)):
-        for end in (0.0, 1.0):
+        for place in (0.0, 0.5, 1.0):
             v = u.copy()
-            v[i] = end
+            v[i] = place
             yield i, v
 
 

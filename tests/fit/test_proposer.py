@@ -14,6 +14,7 @@ from safetensors.torch import save, save_file
 from fxstyle import effects
 from fxstyle.audio import Audio
 from fxstyle.chain import Chain
+from fxstyle.effects import DEFAULT_CHAIN
 from fxstyle.embed.encoder import Ear, Sizes, untrained
 from fxstyle.errors import AudioError, SettingError
 from fxstyle.fit._hearing import fingerprint, listened
@@ -271,6 +272,29 @@ class TestProposals:
     ) -> None:
         with pytest.raises(SettingError, match=message):
             propose(*pair, proposer=proposer, **wrong)  # type: ignore[arg-type]  # mixed on purpose
+
+
+class TestShipped:
+    def test_its_weights_are_of_the_shipped_encoder_and_effects(self) -> None:
+        shipped = load()
+        assert set(DEFAULT_CHAIN.split(",")) <= set(shipped.network.layout.knobs)
+        assert shipped.about["trained"].startswith("fxstyle")
+        torch.testing.assert_close(
+            shipped.network.home, homes(shipped.network.layout.knobs), atol=0.0, rtol=0.0
+        )
+
+    def test_a_plain_gain_is_heard(self) -> None:
+        """A reference that is 12 dB quieter and else the same asks for a gain, or what comes to it."""
+        x = Audio(perform(6.0, RATE, song=1, seed=4), RATE)
+        quiet = x.with_samples(x.samples * np.float32(10.0 ** (-12.0 / 20.0)))
+        for chain in propose(x, quiet, Chain.parse("gain"), 16, 0)[1::2]:
+            assert chain.settings()["gain.gain_db"] == pytest.approx(-12.0, abs=0.5)
+        # every other draw has the level that was learnt
+        lowered, left = (
+            np.mean([c.settings().get("gain.gain_db", 0.0) for c in propose(x, y, count=64)[::2]])
+            for y in (quiet, x)
+        )
+        assert lowered < left - 1.0
 
 
 class TestWeights:
