@@ -187,7 +187,8 @@ def test_the_example_in_the_readme_can_be_applied(tmp_path: Path) -> None:
     readme = Path(__file__).resolve().parent.parent / "README.md"
     if not readme.exists():
         pytest.skip("needs the repository, not an installed package")
-    (text,) = re.findall(r"```json\n(.*?)```", readme.read_text(), re.DOTALL)
+    examples = re.findall(r"```json\n(.*?)```", readme.read_text(), re.DOTALL)
+    (text,) = (example for example in examples if "chain" in json.loads(example))
     written = json.loads(text)
     chain = Preset.from_json(text).chain()
     assert [slot.effect.name for slot in chain] == [slot["effect"] for slot in written["chain"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,20 @@ def test_a_wrong_file_is_refused_by_name(tmp_path: Path, content: Any, said: str
         load(written(tmp_path, content))
     assert said in str(refused.value)
     assert "my.json" in str(refused.value)
+
+
+def test_the_example_in_the_readme_is_heard(tmp_path: Path) -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    if not readme.exists():
+        pytest.skip("needs the repository, not an installed package")
+    examples = [json.loads(x) for x in re.findall(r"```json\n(.*?)```", readme.read_text(), re.DOTALL)]
+    (own,) = (example for example in examples if "words" in example)
+    lexicon = load(written(tmp_path, own))
+    assert set(LEXICON.entries) < set(lexicon.entries)
+    for word, entry in own["words"].items():
+        for phrase in (word, *entry["synonyms"]):
+            assert lexicon.phrases[folded(phrase)] == word
+            assert [said.name for said in parse(phrase, lexicon).said] == [word]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

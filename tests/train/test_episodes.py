@@ -49,7 +49,7 @@ class TestContent:
             "quiet/silence.wav", "songs/one.wav", "songs/two.flac",
             "strokes/0.wav", "strokes/1.wav", "strokes/2.wav",
         ]  # fmt: skip
-        assert {r.kind for r in found} == {"quiet", "songs", "strokes"}
+        assert {r.kind for r in found} == {f"{folder.name}/{kind}" for kind in ("quiet", "songs", "strokes")}
 
     def test_a_manifest_keeps_test_recordings_out(self, folder: Path) -> None:
         manifest = folder / "MANIFEST.csv"
@@ -80,7 +80,7 @@ class TestContent:
     @pytest.mark.parametrize("kind", ["songs", "strokes", "quiet"])
     def test_windows_are_full_sounding_and_repeat(self, folder: Path, kind: str) -> None:
         library = Library(recordings(folder, ("rir",)), 2.0)
-        one, two = (library.window(kind, np.random.default_rng(5)) for _ in range(2))
+        one, two = (library.window(f"{folder.name}/{kind}", np.random.default_rng(5)) for _ in range(2))
         assert one.shape == (2, 2 * RATE)
         assert one.dtype == np.float32
         np.testing.assert_array_equal(one, two)
@@ -88,7 +88,7 @@ class TestContent:
 
     def test_short_recordings_follow_one_another(self, folder: Path) -> None:
         library = Library(recordings(folder, ("rir",)), 4.0)
-        x = library.window("strokes", np.random.default_rng(2))
+        x = library.window(f"{folder.name}/strokes", np.random.default_rng(2))
         blocks = np.square(x).reshape(2, 8, -1).mean(axis=(0, 2))
         assert (blocks > 1e-5).sum() >= 5
 
