@@ -76,6 +76,7 @@ class Judge:
         self._reference = task.reference_passages
         self._rate = rate
         self.goal = task.goal
+        self._ear, self._name = task.ear, "the judge" if task.ear is None else "CLAP itself"
         # Decided once: a chain that makes the output mono must not escape the comparison of widths.
         self._with_side = (
             have_side(self._reference, self.passages(Chain())) if task.with_side is None else task.with_side
@@ -93,12 +94,14 @@ class Judge:
         passages = self.passages(chain)
         if not all(np.isfinite(p).all() for p in passages):
             return float("inf")
+        if self._ear is not None:
+            return self._ear(passages)
         return crops_distance(passages, self._reference, FIT_RATE, with_side=self._with_side)
 
     def words(self, before: float, after: float, share: float) -> str:
         """Say how much nearer the output is."""
         nearer = 100.0 * (1.0 - after / before) if before > 0.0 else 0.0
-        text = f"{nearer:.0f} % nearer to {self.goal} (distance {before:.2f} -> {after:.2f} by the judge)"
+        text = f"{nearer:.0f} % nearer to {self.goal} (distance {before:.2f} -> {after:.2f} by {self._name})"
         return text + ("." if share == 1.0 else f", with the effects turned back to {100 * share:.0f} %.")
 
     def again(self, verdict: Verdict, chain: Chain) -> Verdict:

@@ -263,7 +263,7 @@ def match(
         raise SettingError(f"seed = {seed} is negative; choose a whole number from 0")
     if not 0.0 <= amount <= 1.0:
         raise SettingError(f"amount = {amount:g} is outside 0..1; 0 changes nothing, 1 is the whole match")
-    asked = asked_of(text, lexicon)
+    asked = asked_of(text, lexicon, clap=clap is not None)
     if asked is None and clap is not None:
         raise SettingError(f"CLAP {clap} is for a text: say what you want as well")
     given = (
@@ -272,7 +272,8 @@ def match(
     if not given and asked is None:
         raise MatchError("no reference given: name at least one recording to sound like, or say it in a text")
     if asked is not None:
-        chain = chain_of(chain, asked, only, lock, not given)
+        by_clap = clap is not None and not given and asked.is_nothing
+        chain = chain_of(chain, asked, only, lock, not given and not by_clap)
         asked = asked if given else asked.drier()
     whole = build_chain(chain, only)
     # An effect that is not there is off already, whether --only left it out or the chain never had it.
@@ -283,7 +284,7 @@ def match(
     notes: tuple[str, ...] = ()
     can = None
     if asked is not None:
-        asked, can, notes = feasible(asked, whole, locks, keep_loudness, alone=not given)
+        asked, can, notes = feasible(asked, whole, locks, keep_loudness, alone=not given and clap is None)
     loaded = _load(source)
     references = tuple(_load(r) for r in given)  # type: ignore[arg-type]  # str is a Sequence too
 
@@ -294,7 +295,7 @@ def match(
     else:
         task = prepare_wish(loaded, work, asked, can)
     if asked is not None and clap is not None:
-        task = with_clap(task, clap, asked.text)
+        task = with_clap(task, clap, asked.text, alone=not given and (can is None or can.is_nothing))
     words = None if can is None else can.at(task.source.loudness_lufs)
     space = _aware(whole, locks, loaded, references[0] if references else None, work, words)
     objective = Objective(space, task.crops, task.aims, FIT_RATE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,10 @@ CLAP_WEIGHT = 0.5
 """A sound that does not move with the text lies 1 from it: that counts as much as half a standard deviation,
 squared, of all tone. Small on purpose: the lexicon has numbers, CLAP an impression."""
 
+STAY_WEIGHT = 0.02
+"""Of staying as it is, where CLAP alone has a wish: a change by five standard deviations of everything costs
+as much as CLAP can give."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -61,6 +65,7 @@ class Task:
     with_side: whether the judge compares the side; None: where both have one.
     goal: what the judge compares with, in words.
     on_held_out: whether the judge hears nothing but what was held out.
+    ear: what the judge measures of passages (channel, time), where it is not judge.py's distance.
     """
 
     crops: Crops
@@ -76,6 +81,7 @@ class Task:
     with_side: bool | None = None
     goal: str = "the reference"
     on_held_out: bool = False
+    ear: Callable[[Sequence[Samples]], float] | None = None
 
     @property
     def judged(self) -> Crops:
@@ -292,23 +298,49 @@ def prepare(
     )
 
 
-def with_clap(task: Task, weights: str | Path, text: str) -> Task:
-    """Return the task with a text as CLAP hears it as a further aim; raises SettingError, AudioError."""
+def with_clap(task: Task, weights: str | Path, text: str, *, alone: bool = False) -> Task:
+    """Return the task with a text as CLAP hears it as a further aim; raises SettingError, AudioError.
+
+    alone: whether there is no other aim, so that everything but what moves with the text is to stay, and
+    CLAP judges as well.
+    """
     from fxstyle.embed.clap import Wish, load_clap
 
     clap = load_clap(weights)
 
-    def aim(crops: Crops) -> Aim:
+    def wish_of(crops: Crops) -> Wish:
         heard = crops.audio[..., crops.preroll :]
         with torch.no_grad():
-            wish = Wish.of(clap, text, clap.embed(heard, FIT_RATE, crops.count))
+            return Wish.of(clap, text, clap.embed(heard, FIT_RATE, crops.count))
+
+    def aim(crops: Crops) -> Aim:
+        wish = wish_of(crops)
         return Aim(Weighted(wish, CLAP_WEIGHT), wish.target)
 
+    if alone:
+        wish = wish_of(task.judged)
+
+        def ear(passages: Sequence[Samples]) -> float:
+            vectors = wish.embed(torch.from_numpy(np.stack(passages)), FIT_RATE, len(passages))
+            with torch.no_grad():
+                return float(wish.distance(vectors, wish.target)["direction"])
+
+        task = replace(
+            task,
+            aims=_loosened(task.aims),
+            held_out_aims=_loosened(task.held_out_aims) or None,
+            ear=ear,
+            goal="what CLAP takes the text for",
+        )
     return replace(
         task,
         aims=(*task.aims, aim(task.crops)),
         held_out_aims=(*(task.held_out_aims or task.aims), aim(task.held_out)),
     )
+
+
+def _loosened(aims: Sequence[Aim] | None) -> tuple[Aim, ...]:
+    return tuple(Aim(Weighted(aim.embedding, STAY_WEIGHT), aim.target) for aim in aims or ())
 
 
 def _as_wide_as(reference: Measurement, source: Measurement) -> Measurement:

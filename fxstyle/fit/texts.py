@@ -30,7 +30,7 @@ def kinds_of(chain: Chain) -> frozenset[str]:
 def chain_text(asked: Asked, *, alone: bool, also: Collection[str] = ()) -> str:
     """Return the chain for a text: what the words take and a level, and the default chain beside a reference.
 
-    also: effects that are wanted whatever the text says.
+    alone: whether the words are all there is to go by. also: effects that are wanted whatever the text says.
     """
     wanted = {*asked.effects, *also, LEVEL}
     if not alone:
@@ -46,14 +46,14 @@ def chain_text(asked: Asked, *, alone: bool, also: Collection[str] = ()) -> str:
     return ",".join(there)
 
 
-def asked_of(text: str | None, lexicon: str | Path | None) -> Asked | None:
-    """Return what a text asks for; raises SettingError."""
+def asked_of(text: str | None, lexicon: str | Path | None, *, clap: bool = False) -> Asked | None:
+    """Return what a text asks for, which may be nothing where CLAP hears it; raises SettingError."""
     if text is None:
         if lexicon is not None:
             raise SettingError(f"the lexicon {lexicon} is for a text: say what you want as well")
         return None
     words = shipped() if lexicon is None else load(lexicon)
-    return ask(parse(text, words), words)
+    return ask(parse(text, words, clap=clap), words)
 
 
 def _named_in(lock: Sequence[str]) -> set[str]:
@@ -74,16 +74,19 @@ def chain_of(
 def feasible(
     asked: Asked, chain: Chain, locks: Locks, keep_loudness: bool, *, alone: bool
 ) -> tuple[Asked, Asked, tuple[str, ...]]:
-    """Return what a text asks for, what of it a chain can do, and notes; raises SettingError for nothing."""
+    """Return what a text asks for, what of it a chain can do, and notes; raises SettingError for nothing.
+
+    alone: whether neither a reference nor CLAP asks for anything beside the words.
+    """
     notes = list(asked.notes)
     if keep_loudness and asked.loudness_lu:
         asked = replace(asked, loudness_lu=0.0)
         notes.append("the loudness is to be kept, so the text's wish for another was passed over")
     if alone and asked.is_nothing:
-        raise SettingError(
-            f"the text {asked.text!r} only says what there is not to be, and nothing adds it:"
-            " say what should change"
-        )
+        why = "only says what there is not to be, and nothing adds it"
+        if any(word.degree > 0.0 for word in asked.understood):
+            why = "asks for nothing in all, since " + "; ".join(asked.notes)
+        raise SettingError(f"the text {asked.text!r} {why}: say what should change")
     left = Chain(tuple(slot for slot in chain if slot.name not in locks.off))
     kinds = kinds_of(left)
     can = asked.within(kinds)

@@ -71,17 +71,21 @@ class _Pending:
         return min(max(wanted, -MOST_DEGREE), MOST_DEGREE)
 
 
-def parse(text: str, lexicon: Lexicon) -> Reading:
-    """Read a wish by a lexicon; raises SettingError where the text is none or nothing of it is understood."""
+def parse(text: str, lexicon: Lexicon, *, clap: bool = False) -> Reading:
+    """Read a wish by a lexicon; raises SettingError where the text is none or nothing of it is understood.
+
+    clap: whether CLAP hears the text as well, so that nothing need be understood.
+    """
     clean = _checked(text)
     reader = _Reader(lexicon)
     for clause in _clauses(clean):
         reader.read(clause)
-    if not reader.said:
+    if not reader.said and not clap:
         raise SettingError(_nothing(clean, reader.unknown, lexicon))
     notes = list(reader.notes)
+    left = "is left to CLAP" if clap else "was passed over"
     for word in reader.unknown[:_MOST_UNKNOWN]:
-        notes.append(f"{word!r} is not in the lexicon and was passed over{_near(word, lexicon)}")
+        notes.append(f"{word!r} is not in the lexicon and {left}{_near(word, lexicon)}")
     if len(reader.unknown) > _MOST_UNKNOWN:
         notes.append(f"{len(reader.unknown) - _MOST_UNKNOWN} more words of the text are not in the lexicon")
     said, more = _merged(reader.said)

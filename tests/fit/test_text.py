@@ -14,6 +14,8 @@ import fxstyle
 from fxstyle.audio import Audio, read
 from fxstyle.chain import Chain
 from fxstyle.effects import DEFAULT_CHAIN
+from fxstyle.embed import clap as claps
+from fxstyle.embed.clap_mel import Front
 from fxstyle.errors import MatchError, SettingError
 from fxstyle.features.measure import measure
 from fxstyle.fit.wish import figures, imagine, loudness_lufs, sounding
@@ -181,6 +183,8 @@ def test_what_is_no_wish_is_refused(dry: Audio) -> None:
         fxstyle.match(dry)
     with pytest.raises(SettingError, match="only says what there is not to be"):
         fxstyle.match(dry, text="no chorus", quality="draft")
+    with pytest.raises(SettingError, match="asks for nothing in all, since 'bright' and 'dark' pull"):
+        fxstyle.match(dry, text="bright, dark", quality="draft")
     with pytest.raises(SettingError, match="no word of the text"):
         fxstyle.match(dry, text="xylographic", quality="draft")
     with pytest.raises(SettingError, match="is for a text"):
@@ -279,29 +283,28 @@ def test_the_wish_made_audible_has_the_words_own_numbers(dry: Audio) -> None:
         )
 
 
-def test_clap_hears_the_text_as_well(dry: Audio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With weights a further term moves the settings; without, there is none."""
-    from fxstyle.embed import clap as claps
-    from fxstyle.embed.clap_mel import Front
+class Slope:
+    """A model that hears a sound's treble, and takes every text but the neutral one for "bright"."""
 
-    class Slope:
-        """A model that hears a sound's treble, and takes every text but the neutral one for "bright"."""
+    front = Front()
 
-        front = Front()
+    def audio(self, x: torch.Tensor) -> torch.Tensor:
+        steps = (x[:, 1:] - x[:, :-1]).square().mean(-1) / x.square().mean(-1)
+        return torch.stack([steps.sqrt(), torch.ones_like(steps)], dim=1)
 
-        def audio(self, x: torch.Tensor) -> torch.Tensor:
-            steps = (x[:, 1:] - x[:, :-1]).square().mean(-1) / x.square().mean(-1)
-            return torch.stack([steps.sqrt(), torch.ones_like(steps)], dim=1)
+    def text(self, texts: Any) -> torch.Tensor:
+        return torch.tensor([[0.0, 1.0] if t == claps.NEUTRAL else [1.0, 1.0] for t in texts])
 
-        def text(self, texts: Any) -> torch.Tensor:
-            return torch.tensor([[0.0, 1.0] if t == claps.NEUTRAL else [1.0, 1.0] for t in texts])
+    def like(self, x: torch.Tensor) -> torch.Tensor:
+        return x
 
-        def like(self, x: torch.Tensor) -> torch.Tensor:
-            return x
+    def to(self, device: Any) -> Any:
+        return self
 
-        def to(self, device: Any) -> Any:
-            return self
 
+@pytest.fixture
+def slope(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Paths of weights that were asked for, each answered by a Slope."""
     asked_for: list[Any] = []
 
     def load(path: Any) -> claps.Clap:
@@ -309,16 +312,37 @@ def test_clap_hears_the_text_as_well(dry: Audio, tmp_path: Path, monkeypatch: py
         return claps.Clap(Slope())
 
     monkeypatch.setattr(claps, "load_clap", load)
+    return asked_for
+
+
+def test_clap_hears_the_text_as_well(dry: Audio, tmp_path: Path, slope: list[Any]) -> None:
+    """With weights a further term moves the settings; without, there is none."""
     options: dict[str, Any] = {"text": "a little wider", "chain": "eq,width,gain", "quality": "draft"}
     plain = fxstyle.match(dry, **options)
     heard = fxstyle.match(dry, clap=tmp_path / "weights", **options)
-    assert asked_for == [tmp_path / "weights"]
+    assert slope == [tmp_path / "weights"]
     assert "clap.text.direction" in heard.history[-1].terms
     assert "clap.text.direction" not in plain.history[-1].terms
     assert heard.history[-1].terms["clap.text.direction"] < heard.history[0].terms["clap.text.direction"]
     assert tilt(heard.audio) > tilt(plain.audio)
     with pytest.raises(SettingError, match="is for a text"):
         fxstyle.match(dry, dry, clap=tmp_path, quality="draft")
+
+
+@pytest.mark.parametrize("text", ["glorpy", "no compression, glorpy"])
+def test_clap_hears_a_text_that_the_lexicon_does_not_know(dry: Audio, slope: list[Any], text: str) -> None:
+    with pytest.raises(SettingError):
+        fxstyle.match(dry, text=text, quality="draft")
+    found = fxstyle.match(dry, text=text, clap="weights", quality="draft")
+    assert found.verdict.accepted
+    assert "by CLAP itself" in found.verdict.message
+    assert any("'glorpy' is not in the lexicon and is left to CLAP" in note for note in found.notes)
+    assert tilt(found.audio) > tilt(dry) + 0.3
+    assert loudness_lufs(found.audio.samples, RATE) == pytest.approx(
+        loudness_lufs(dry.samples, RATE), abs=0.2
+    )
+    names = [slot.name for slot in found.chain]
+    assert ("reverb" in names) <= (text == "glorpy")
 
 
 @pytest.mark.data
