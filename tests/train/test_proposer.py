@@ -182,7 +182,7 @@ def test_it_learns_pairs_by_heart(pairs: Path, monkeypatch: pytest.MonkeyPatch) 
     options = replace(small(), batch=32)
     optimiser = torch.optim.AdamW(network.parameters())
     first = nats(network, taught)
-    for step in range(400):
+    for step in range(250):
         step_of(network, optimiser, taught, options, step)
     assert nats(network, taught) < 0.5 * first
     network.eval()
@@ -197,6 +197,15 @@ def test_it_learns_pairs_by_heart(pairs: Path, monkeypatch: pytest.MonkeyPatch) 
     assert np.mean(right) > 0.8
     # a knob guessed anywhere is .33 of its range off on average, one at its default about .15
     assert np.median(np.concatenate(errors)) < 0.05
+
+
+def test_what_is_there_is_not_made_again(pairs: Path, folder: Path, tmp_path: Path) -> None:
+    there = tmp_path / "00000.npz"
+    there.write_bytes((pairs / there.name).read_bytes())
+    before = there.stat().st_mtime_ns
+    with pairing.making(Plan((folder,), 1), tmp_path, 1, 1) as numbers:
+        assert list(numbers) == [0]
+    assert there.stat().st_mtime_ns == before
 
 
 class TestRun:
@@ -265,10 +274,18 @@ class TestRun:
 class TestCommand:
     @pytest.mark.slow
     def test_it_trains_and_says_how_well(
-        self, folder: Path, small_encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+        self, folder: Path, small_encoder: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        """Pairs are made here, as other processes would not know of small files."""
+
+        def here(plan: Plan, into: Path, count: int, _: int) -> AbstractContextManager[Iterator[int]]:
+            into.mkdir(exist_ok=True)
+            return nullcontext(pairing._make(plan, into, number) for number in range(count))
+
+        monkeypatch.setattr(training, "making", here)
         words = ["train", "proposer", str(folder), "--run", str(tmp_path / "r"), "--encoder"]
-        sizes = ["--steps", "2", "--batch", "4", "--pairs", "128", "--hidden", "16", "--json"]
+        sizes = ["--steps", "2", "--batch", "4", "--pairs", "16", "--hidden", "16", "--json"]
         assert main([*words, str(small_encoder), *sizes]) == DONE
         said = json.loads(capsys.readouterr().out)
         assert Path(said["weights"]).is_file()

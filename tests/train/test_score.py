@@ -60,6 +60,9 @@ def test_the_weights_of_a_known_sum_are_found() -> None:
 def test_the_truth_of_an_item_is_nought_for_the_very_style(folder: Path) -> None:
     plan = Plan((folder,), 0, ("fxstyle.eq", "fxstyle.saturation"))
     phi, truth = item(plan, 0, untrained(0, SMALL), Measured())
+    again = item(plan, 0, untrained(0, SMALL), Measured())
+    np.testing.assert_array_equal(phi, again[0])
+    np.testing.assert_array_equal(truth, again[1])
     assert phi.shape == (*truth.shape, len(TERMS))
     assert np.isfinite(phi).all()
     assert (truth.min(axis=1) < 1e-6).all()
@@ -97,9 +100,6 @@ def test_the_command_calibrates(
     score = load_score(made, untrained(0, SMALL))
     assert isinstance(score, Score)
     assert sum(score.calibration.weights.values()) > 0.0
-    before = made.read_bytes()
     assert main([*words, "-o", str(made)]) != 0, "nothing is overwritten unasked"
-    assert main([*words, "-o", str(made), "--force"]) == 0
-    assert made.read_bytes() == before, "the same command gave another calibration"
     with pytest.raises(SettingError, match="too few"):
         train_score([folder], tmp_path / "t.json", count=3)
