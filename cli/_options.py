@@ -15,4 +15,8 @@ OutputOrNone = Annotated[Path | None, Parameter(name=("--output", "-o"))]
 Texts = Annotated[tuple[str, ...], Parameter(show_default=False)]
 """An option that may be given again and again."""
 
+Plugins = Annotated[tuple[Path, ...], Parameter(name="--allow-plugin", show_default=False)]
+"""Plugins that a preset may load although they lie elsewhere than plugins do."""
+
 Quality = Literal["draft", "standard", "best"]
+Paired = Literal["auto", "yes", "no"]

@@ -19,7 +19,7 @@ from fxstyle.cli._checks import (
     check_sound_output,
     parse_tail,
 )
-from fxstyle.cli._options import Flag, OutputOrFolder
+from fxstyle.cli._options import Flag, OutputOrFolder, Plugins
 from fxstyle.cli._output import emit, emit_json, remark
 from fxstyle.cli._reading import is_preset, notes_of_chain
 from fxstyle.cli._render import as_json, in_words, render_shown
@@ -39,6 +39,7 @@ def apply(
     output: OutputOrFolder,
     amount: float = 1.0,
     tail: str = "0",
+    allow_plugin: Plugins = (),
     force: Flag = False,
     json: Flag = False,
 ) -> int:
@@ -58,6 +59,8 @@ def apply(
         Share of every effect to apply, 0 to 1.
     tail
         Seconds to go on after the end of the input, or "auto" until the effects have died away.
+    allow_plugin
+        A plugin that the preset may load although it lies outside the folders for plugins: it is a program.
     force
         Overwrite existing files.
     json
@@ -75,8 +78,11 @@ def apply(
         if folder is None or folder.exists():
             check_output(outputs[0], force=force)
 
+    from fxstyle.hosted import trust
     from fxstyle.presets import Preset
 
+    for plugin in allow_plugin:
+        trust.allow(plugin)
     chain = Preset.load(preset).chain()
     if amount < 1.0:
         chain = chain.scaled(amount)

@@ -29,7 +29,7 @@ def effects(
     Parameters
     ----------
     name
-        Explain only this effect.
+        Explain only this effect, or a plugin of another maker: plugin:/usr/lib/vst3/ZamComp.vst3.
     plot
         Draw what the effect does into this SVG file: response, level curve, gain over time, harmonics.
     set
@@ -40,7 +40,8 @@ def effects(
     json
         Print the result as one JSON document.
     """
-    from fxstyle.effects import all_effects, get
+    from fxstyle.effects import all_effects
+    from fxstyle.hosted.plugin import kind
 
     if name is None:
         if plot is not None or set or force:
@@ -52,7 +53,7 @@ def effects(
         for effect in () if json else all_effects():
             _emit_settings(effect)
         return 0
-    effect = get(name)
+    effect = kind(name)
     settings = {**effect.defaults(), **_given(effect, set)}
     if plot is None and (set or force):
         raise SettingError(f"{'--set' if set else '--force'} is for the plot: add --plot FILE.svg")

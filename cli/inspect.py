@@ -6,22 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from fxstyle.cli._checks import check_inputs
-from fxstyle.cli._options import Flag
+from fxstyle.cli._options import Flag, Plugins
 from fxstyle.cli._output import emit, emit_chain, emit_json, emit_table
 from fxstyle.cli._reading import is_preset, notes_of, warnings_as_notes
+from fxstyle.hosted import trust
 
 
-def inspect(file: Path, /, *, json: Flag = False) -> int:
+def inspect(file: Path, /, *, allow_plugin: Plugins = (), json: Flag = False) -> int:
     """Say what a recording measures like, or what a preset does.
 
     Parameters
     ----------
     file
         A recording or a preset.
+    allow_plugin
+        A plugin that the preset may load although it lies outside the folders for plugins: it is a program.
     json
         Print the result as one JSON document.
     """
     check_inputs([file])
+    for plugin in allow_plugin:
+        trust.allow(plugin)
     return _preset(file, json) if is_preset(file) else _recording(file, json)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from fxstyle.cli import DONE, INTERRUPTED
 from fxstyle.cli._checks import (
     check_amount,
     check_force,
@@ -16,7 +17,7 @@ from fxstyle.cli._checks import (
     check_sound_output,
     check_tail_output,
 )
-from fxstyle.cli._options import Flag, OutputOrNone, Quality, Texts
+from fxstyle.cli._options import Flag, OutputOrNone, Paired, Quality, Texts
 from fxstyle.cli._output import (
     emit,
     emit_chain,
@@ -53,6 +54,7 @@ def match(
     lock: Texts = (),
     amount: float = 1.0,
     keep_loudness: Flag = False,
+    paired: Paired = "auto",
     quality: Quality = "standard",
     seed: int = 0,
     tail: str = "0",
@@ -92,6 +94,9 @@ def match(
         Share of the match to apply, 0 to 1.
     keep_loudness
         Match everything but the level.
+    paired
+        Whether REFERENCE is a wet version of INPUT, the same performance, so that the settings between them
+        can be identified: "auto" listens for that, "yes" takes your word, "no" takes it for other content.
     quality
         How long to search.
     seed
@@ -137,6 +142,7 @@ def match(
             lock=lock,
             amount=amount,
             keep_loudness=keep_loudness,
+            paired=paired,
             quality=quality,
             seed=seed,
             progress=tell,
@@ -170,7 +176,7 @@ def match(
                 "reference": [str(path) for path in reference],
                 **_as_asked(found),
                 "verdict": asdict(found.verdict),
-                "chain": settings.model_dump(mode="json")["chain"],
+                "chain": settings.model_dump(mode="json", exclude_none=True)["chain"],
                 "pruned": list(found.pruned),
                 "at_limit": [asdict(limit) for limit in found.at_limit],
                 "output": as_json(rendered) if rendered is not None else None,
@@ -179,14 +185,14 @@ def match(
                 "seconds": found.seconds,
             }
         )
-        return 0
+        return INTERRUPTED if found.stopped else DONE
     _print(found, notes)
     if rendered is not None:
         emit(f"recording  {in_words(rendered)}")
     emit_files(preset=preset, report=report)
     if not outputs:
         remark("Nothing was written: -o writes the recording, --preset the settings, --report a page.")
-    return 0
+    return INTERRUPTED if found.stopped else DONE
 
 
 def _check_text(text: str | None, reference: list[Path], lexicon: Path | None, clap: Path | None) -> None:

@@ -141,5 +141,7 @@ def chain_json(chain: Chain) -> list[dict[str, Any]]:
     """Return a chain as presets have it."""
     from fxstyle.presets import Preset
 
-    places: list[dict[str, Any]] = Preset.from_chain(chain).model_dump(mode="json")["chain"]
+    places: list[dict[str, Any]] = Preset.from_chain(chain).model_dump(mode="json", exclude_none=True)[
+        "chain"
+    ]
     return places

@@ -96,6 +96,7 @@ EFFECT = Effect(
     tolerance_db=-140.0,
     start=start,
     level_knob="gain_db",
+    polarity_knob=_INVERT.name,
     linear=True,
     hosts={
         "pedalboard.Gain": "the same gain_db, at pan 0 and with invert off; differs by less than -135 dB",

@@ -75,14 +75,19 @@ class Chain:
 
     @classmethod
     def parse(cls, text: str) -> Chain:
-        """Build a chain at its defaults from "eq, compressor, reverb"; raises SettingError."""
+        """Build a chain at its defaults from "eq, plugin:path/to.vst3, reverb".
+
+        The text is the user's own: plugins that it names are loaded. Raises SettingError, PluginError.
+        """
+        from fxstyle.hosted.plugin import kind
+
         words = [word.strip() for word in text.split(",")]
         if not all(words):
             raise SettingError(
                 f"chain {text!r} has an empty place; write effects separated by commas, as in"
                 f' "eq,compressor,reverb". There are {", ".join(effects.names())}'
             )
-        return cls(tuple(Slot(effects.get(word)) for word in words))
+        return cls(tuple(Slot(kind(word)) for word in words))
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self.slots)

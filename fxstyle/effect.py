@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
     from fxstyle.features.measure import Measurement
+    from fxstyle.hosted.plugin import Hosted
 
 Samples = npt.NDArray[np.floating[Any]]
 """Audio as numpy holds it: (channel, time), float32 or float64."""
@@ -206,6 +207,7 @@ class Effect:
     tail_s: seconds until the output has decayed by 60 dB after the input ends, from the settings.
     start: optional closed-form guess used by the fit.
     level_knob: the knob, in dB, that does nothing but scale the output, if there is one.
+    polarity_knob: the knob that turns the output over where it is 1, if there is one.
     linear: whether it obeys superposition: f(a x + b y) = a f(x) + b f(y).
     time_invariant: whether a delayed input gives the same output as much later.
     hosts: other programs that compute the same, each with what it takes there and how near it comes.
@@ -217,6 +219,7 @@ class Effect:
     of_decays: for reverbs: the settings for given decays and levels per octave.
     smooth: rows of knobs, such as those of neighbouring bands, that a fit keeps from jumping.
     geometry: the three axes of a rectangular room with image sources, if it is one.
+    hosted: the plugin of another maker that it is, if it is one: no gradient passes it.
     """
 
     name: str
@@ -229,6 +232,7 @@ class Effect:
     tail_s: Callable[[Mapping[str, float]], float] = _no_tail
     start: Start | None = None
     level_knob: str | None = None
+    polarity_knob: str | None = None
     linear: bool = False
     time_invariant: bool = True
     hosts: Mapping[str, str] = field(default_factory=dict)
@@ -238,6 +242,7 @@ class Effect:
     of_decays: OfDecays | None = None
     smooth: tuple[tuple[str, ...], ...] = ()
     geometry: tuple[Axis, ...] = ()
+    hosted: Hosted | None = None
     _by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -255,8 +260,9 @@ class Effect:
                     f"effect {self.name}: keyword-only arguments {keywords} of"
                     f" {getattr(function, '__name__', function)} differ from its params {names}"
                 )
-        if self.level_knob is not None and self.level_knob not in names:
-            raise ValueError(f"effect {self.name}: its level knob {self.level_knob!r} is not among {names}")
+        for kind, knob in (("level", self.level_knob), ("polarity", self.polarity_knob)):
+            if knob is not None and knob not in names:
+                raise ValueError(f"effect {self.name}: its {kind} knob {knob!r} is not among {names}")
         if not {knob for row in self.smooth for knob in row} <= set(names):
             raise ValueError(f"effect {self.name}: its smooth knobs {self.smooth} are not all among {names}")
         object.__setattr__(self, "_by_name", {p.name: p for p in self.params})

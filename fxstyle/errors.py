@@ -28,6 +28,10 @@ class PresetError(FxstyleError):
     """A preset file that is damaged, hostile, or from an unknown version."""
 
 
+class PluginError(FxstyleError):
+    """A hosted plugin that is missing, may not be loaded, or fails."""
+
+
 class MatchError(FxstyleError):
     """Input and reference from which no match can be made."""
 

@@ -30,19 +30,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from fxstyle import effects, responses
+from fxstyle import responses
 from fxstyle.chain import AMOUNT, MOST_SLOTS, Chain, Slot
 from fxstyle.effect import Effect
 from fxstyle.errors import FxstyleError, PresetError, SettingError
 from fxstyle.files import write_text
 from fxstyle.param import Param
 from fxstyle.presets._fields import Name, Number, Record, Sha256, Text, Time, Value
+from fxstyle.presets._head import check_head
+from fxstyle.presets._plugins import StoredPlugin, effect_of
+from fxstyle.presets._plugins import stored as stored_plugin
 from fxstyle.presets._responses import MOST_SAMPLES, StoredResponse, beside, restore, stored
 from fxstyle.presets._text import address, as_written, parse_json, read_json, shown
 from fxstyle.presets._words import in_words
-
-FORMAT = "fxstyle-preset"
-VERSION = 1
 
 
 def file_sha256(path: Path) -> str:
@@ -96,6 +96,14 @@ class Place(Record):
     settings: dict[str, AnySetting] = Field(
         default={}, description="by knob; a missing one takes its default"
     )
+    plugin: StoredPlugin | None = Field(
+        default=None, description="of another maker, where the effect is none of this program"
+    )
+
+    @property
+    def kind(self) -> Effect:
+        """Return the effect that stands here."""
+        return effect_of(self.effect, self.plugin)
 
 
 class Recording(Record):
@@ -184,9 +192,11 @@ class Preset(Record):
                 )
             taken.add(place.name)
             try:
-                effect = effects.get(place.effect)
+                effect = place.kind
             except SettingError as error:
                 raise ValueError(f"{where}.effect: {error}") from None
+            except ValueError as error:
+                raise ValueError(f"{where}.plugin.{error}") from None
             for knob, setting in place.settings.items():
                 _check_setting(f"{where}.settings.{shown(knob)}", effect, knob, setting)
         about = self.provenance
@@ -211,7 +221,13 @@ class Preset(Record):
     def settings_sha256(self) -> str:
         """Return a digest of all that makes the sound: effects, their order, amounts, bypass and settings."""
         sound = [
-            [p.effect, p.amount, p.bypass, {knob: s.value for knob, s in p.settings.items()}]
+            [
+                p.effect,
+                p.amount,
+                p.bypass,
+                {knob: s.value for knob, s in p.settings.items()},
+                *([] if p.plugin is None else [p.plugin.path, p.plugin.state]),
+            ]
             for p in self.places
         ]
         return hashlib.sha256(json.dumps(sound, sort_keys=True, allow_nan=False).encode()).hexdigest()
@@ -237,6 +253,7 @@ class Preset(Record):
                     p.name: Setting(value=p.written(slot.settings[p.name]), unit=p.unit)
                     for p in slot.effect.params
                 },
+                plugin=stored_plugin(slot),
             )
             for slot in chain
         )
@@ -247,9 +264,9 @@ class Preset(Record):
         return Chain(
             tuple(
                 Slot(
-                    effect=effects.get(place.effect),
+                    effect=place.kind,
                     settings={
-                        knob: effects.get(place.effect).param(knob).check(setting.value)
+                        knob: place.kind.param(knob).check(setting.value)
                         for knob, setting in place.settings.items()
                     },
                     amount=place.amount,
@@ -293,32 +310,12 @@ class Preset(Record):
 
     @classmethod
     def _validated(cls, content: Any) -> Self:
-        _check_head(content)
+        check_head(content)
         try:
             # Only the names of the file format are accepted from a file, not those of the Python model.
             return cls.model_validate(content, by_alias=True, by_name=False)
         except ValidationError as error:
             raise PresetError(in_words(error, content, _FIELDS)) from None
-
-
-def _check_head(content: Any) -> None:
-    """Refuse what is no preset, or one of another version, before complaining about its details."""
-    if not isinstance(content, dict):
-        raise PresetError(f"not a preset: expected an object {{...}}, found {shown(content)}")
-    if content.get("format") != FORMAT:
-        raise PresetError(
-            f'format: {shown(content.get("format", "(missing)"))} is not "{FORMAT}": no fxstyle preset'
-        )
-    version = content.get("version", "(missing)")
-    if version == str(VERSION):
-        raise PresetError(
-            f'version: "{VERSION}" is text; write the number {VERSION}, without quotation marks'
-        )
-    if isinstance(version, bool) or not isinstance(version, int) or version != VERSION:
-        raise PresetError(
-            f"version: {shown(version)} is not known; this program reads version {VERSION},"
-            " so update fxstyle or save the preset again"
-        )
 
 
 def _check_setting(where: str, effect: Effect, knob: str, setting: Setting) -> None:
@@ -356,7 +353,7 @@ def _word(param: Param, value: float | str) -> float | str:
 def _filled(place: Place, name: str) -> Place:
     """Return the place with its name, its units, and every setting of its effect in the effect's order."""
     settings = {}
-    for param in effects.get(place.effect).params:
+    for param in place.kind.params:
         given = place.settings.get(param.name)
         value = param.written(param.default) if given is None else _word(param, given.value)
         settings[param.name] = Setting(value=value, unit=param.unit)
@@ -367,7 +364,7 @@ def _used(places: list[Place], there: dict[str, StoredResponse]) -> dict[str, St
     """Return the responses that settings name, those of `there` as they are."""
     used = {}
     for place in places:
-        for param in effects.get(place.effect).params:
+        for param in place.kind.params:
             word = place.settings[param.name].value
             number = responses.number_of(str(word)) if param.responses else None
             if number is not None:
@@ -388,6 +385,7 @@ _FIELDS = {
     "reference": _names(Recording),
     "score": _names(Score),
     "responses": _names(StoredResponse),
+    "plugin": _names(StoredPlugin),
 }
 """The fields of the objects of a preset, by what they stand under."""
 

@@ -137,7 +137,7 @@ def test_match_hands_every_option_to_the_fit(run: Run, calls: list[dict[str, Any
     code, _, _ = run(
         "match", "dry.wav", "record.wav", "dry.wav", "--chain", "eq,reverb,gain", "--only", "eq,gain",
         "--only", "reverb", "--lock", "eq.peak1_db<=4", "--lock", "reverb=off", "--amount", "0.5",
-        "--keep-loudness", "--quality", "best", "--seed", "9",
+        "--keep-loudness", "--quality", "best", "--seed", "9", "--paired", "no",
     )  # fmt: skip
     assert code == 0
     made = calls[-1]
@@ -150,6 +150,7 @@ def test_match_hands_every_option_to_the_fit(run: Run, calls: list[dict[str, Any
         "lock": ("eq.peak1_db<=4", "reverb=off"),
         "amount": 0.5,
         "keep_loudness": True,
+        "paired": "no",
         "quality": "best",
         "seed": 9,
     }

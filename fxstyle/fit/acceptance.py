@@ -76,7 +76,7 @@ class Judge:
         self._reference = task.reference_passages
         self._rate = rate
         self.goal = task.goal
-        self._ear, self._name = task.ear, "the judge" if task.ear is None else "CLAP itself"
+        self._ear, self._name = task.ear, "the judge" if task.ear is None else task.ear_name
         # Decided once: a chain that makes the output mono must not escape the comparison of widths.
         self._with_side = (
             have_side(self._reference, self.passages(Chain())) if task.with_side is None else task.with_side

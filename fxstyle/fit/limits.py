@@ -15,7 +15,7 @@ import torch
 
 from fxstyle.chain import Chain
 from fxstyle.fit.crops import Crops
-from fxstyle.fit.space import Knob, Space
+from fxstyle.fit.space import Space
 from fxstyle.units import db_to_power
 
 NEAR = 0.01
@@ -71,19 +71,14 @@ def at_limits(space: Space, chain: Chain, crops: Crops, rate: int) -> tuple[AtLi
             changed = _measured(chain.with_settings({address: other}), crops, rate)
             return float((changed - now).square().mean()) > db_to_power(HEARD_DB) * float(now.square().mean())
 
-        end = _value_at(knob, knob.low if lowest else knob.high)
+        end = knob.value(knob.low if lowest else knob.high)
         if end == 0.0 and knob.param.low == 0.0 and value != end and heard(end):
             continue
-        if heard(_value_at(knob, at + (MOVE if lowest else -MOVE) * span)):
+        if heard(knob.value(at + (MOVE if lowest else -MOVE) * span)):
             locked = knob.low > 0.0 if lowest else knob.high < 1.0
             shown = knob.param.format(value)
             found.append(AtLimit(knob.address, value, knob.param.unit, shown, locked))
     return tuple(found)
-
-
-def _value_at(knob: Knob, u: float) -> float:
-    value = float(knob.param.from_unit(torch.tensor(u, dtype=torch.float64)))
-    return min(max(value, knob.param.low), knob.param.high)
 
 
 @torch.no_grad()

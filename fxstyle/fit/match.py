@@ -28,12 +28,15 @@ from fxstyle.errors import AudioError, MatchError, SettingError
 from fxstyle.features.measure import Measurement
 from fxstyle.fit.acceptance import Judge, Verdict, accept, at_loudness_of, prune, select
 from fxstyle.fit.belief import believed, reverberates
+from fxstyle.fit.blackbox import refine
+from fxstyle.fit.identify import deeper, pair_of, prepare_paired, space_of, turned_over
 from fxstyle.fit.limits import AtLimit, at_limits
 from fxstyle.fit.locks import Locks
 from fxstyle.fit.objective import Objective
+from fxstyle.fit.paired import Paired
 from fxstyle.fit.quality import QUALITIES, Quality, QualityName
 from fxstyle.fit.rooms import estimate_room
-from fxstyle.fit.search import Step, adam, draws, screen
+from fxstyle.fit.search import Step, draws
 from fxstyle.fit.space import Space, Vector
 from fxstyle.fit.target import FIT_RATE, Task, prepare, prepare_wish, with_clap
 from fxstyle.fit.texts import asked_of, chain_of, feasible
@@ -57,7 +60,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Match:
-    """A finished match; `audio` is rendered when it is first asked for."""
+    """A finished match; `audio` is rendered when it is first asked for.
+
+    stopped: whether Ctrl-C ended the search early; the best settings so far went on to the judge.
+    """
 
     chain: Chain
     source: Audio
@@ -74,6 +80,7 @@ class Match:
     at_limit: tuple[AtLimit, ...] = ()
     asked: Asked | None = None
     reached: tuple[Reached, ...] = ()
+    stopped: bool = False
 
     @property
     def reference(self) -> Audio:
@@ -229,6 +236,7 @@ def match(
     lock: Sequence[str] = (),
     amount: float = 1.0,
     keep_loudness: bool = False,
+    paired: Paired = "auto",
     quality: QualityName = "standard",
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
@@ -247,6 +255,8 @@ def match(
     lock: texts such as "compressor.ratio<=4", "eq.peak1_db=0", "reverb=off".
     amount: share of the result to apply, 0..1.
     keep_loudness: match everything but the level.
+    paired: whether the reference is a wet version of the input, the same performance: "auto" listens, "yes"
+        takes your word for it, "no" takes it for other content.
     quality: "draft", "standard" or "best".
     seed: repeats a run.
     progress: called with a Progress now and then.
@@ -254,6 +264,9 @@ def match(
     Raises
     ------
     MatchError, SettingError, AudioError: with the thing, its value and the remedy.
+
+    Ctrl-C during the search ends it with the best settings so far (`Match.stopped`); at any other time, and
+    the second time, it raises KeyboardInterrupt as usual.
     """
     began = time.perf_counter()
     tell = progress or (lambda _: None)
@@ -290,14 +303,21 @@ def match(
 
     tell(Progress("measure", 0.0))
     work = QUALITIES[quality]
-    if references or asked is None or can is None:
+    pair = pair_of(loaded, references, paired)
+    if pair is not None:
+        work = deeper(work)
+        task = prepare_paired(loaded, pair, work, keep_loudness, can)
+    elif references or asked is None or can is None:
         task = prepare(loaded, references, work, keep_loudness, can)
     else:
         task = prepare_wish(loaded, work, asked, can)
     if asked is not None and clap is not None:
         task = with_clap(task, clap, asked.text, alone=not given and (can is None or can.is_nothing))
     words = None if can is None else can.at(task.source.loudness_lufs)
-    space = _aware(whole, locks, loaded, references[0] if references else None, work, words)
+    if pair is not None:
+        space = space_of(whole, locks, pair, task)
+    else:
+        space = _aware(whole, locks, loaded, references[0] if references else None, work, words)
     objective = Objective(space, task.crops, task.aims, FIT_RATE)
     unseen = Objective(space, task.held_out, task.held_out_aims or task.aims, FIT_RATE)
 
@@ -305,13 +325,16 @@ def match(
     generator = np.random.default_rng(seed)
     tell(Progress("screen", 0.03))
     drawn = draws(space, guess, work.draws, generator)
-    found = adam(
+    found = refine(
         objective,
-        screen(objective, drawn, work.rounds[0].candidates),
-        work.rounds,
+        drawn,
+        work,
+        generator,
         progress=lambda share, loss: tell(Progress("fit", 0.05 + 0.8 * share, loss)),
     )
     tell(Progress("select", 0.87, float(found.losses[0])))
+    if found.stopped:
+        notes += (f"stopped by hand after {len(found.course)} steps: the best settings so far were kept",)
     best = select(unseen, found)
     by_loudness = keep_loudness or not references
     decided = {
@@ -321,7 +344,8 @@ def match(
             *({} if words is None else (a for part in beliefs_of(words, whole) for a in part)),
         )
     }
-    levels = {slot.name for slot in whole if by_loudness and slot.effect.level_knob is not None}
+    by_level = by_loudness or (pair is not None and pair.polarity < 0.0)
+    levels = {slot.name for slot in whole if by_level and slot.effect.level_knob is not None}
     fitted, pruned = prune(space.chain(best), task, objective, keep=decided | levels)
     if references and can is not None and can.less_room:
         fitted, note = less_room(fitted, can, locks)
@@ -336,6 +360,9 @@ def match(
         final, note = at_loudness_of(loaded, final, locks, change_lu)
         notes += note
         verdict = judge.again(verdict, final)
+    if pair is not None and verdict.amount > 0.0:
+        final, note = turned_over(final, pair, locks)
+        notes += note
     at_limit = at_limits(space, final, task.crops, FIT_RATE)
     changes: tuple[Reached, ...] = ()
     if asked is not None:
@@ -362,6 +389,7 @@ def match(
         at_limit=at_limit,
         asked=asked,
         reached=changes,
+        stopped=found.stopped,
     )
 
 

@@ -25,8 +25,9 @@ from fxstyle.effect import Effect
 from fxstyle.errors import AudioError, MatchError, SettingError
 from fxstyle.fit.geometry import find_geometry
 from fxstyle.fit.known import KnownFit, Wanted, compared, fit_decays, from_direct, response_of, wanted_of
+from fxstyle.fit.paired import find_pair
 from fxstyle.rooms.blind import Estimate, estimate
-from fxstyle.rooms.deconvolve import align, deconvolve
+from fxstyle.rooms.deconvolve import deconvolve
 from fxstyle.rooms.iso3382 import Decay, clipped, measure_response
 
 Floats = npt.NDArray[np.float64]
@@ -37,9 +38,6 @@ HIGHEST_RATE = 48_000
 
 SIMULATIONS = 384
 """Rooms with which a recording is compared."""
-
-COMPARED_S = 8.0
-"""Of both recordings, to see whether their contents are the same."""
 
 MOST_CLIPPED = 0.001
 """Share of samples of a response that may stand at its largest value."""
@@ -229,13 +227,12 @@ def estimate_room(reference: Audio, dry: Audio | None = None, *, simulations: in
 
 
 def _response_between(source: Audio, reference: Audio) -> Audio | None:
-    """Return the response between two recordings of the same content, or None if it is not the same."""
+    """Return the response between two recordings of the same performance, or None if they are not."""
     rate = min(source.rate, reference.rate, HIGHEST_RATE)
     dry, wet = (a if a.rate == rate else resample(a, rate) for a in (source, reference))
-    count = round(COMPARED_S * rate)
-    beginnings = [a.samples[:, :count].mean(axis=0, keepdims=True) for a in (dry, wet)]
+    if find_pair(dry, wet, rate) is None:
+        return None
     try:
-        align(beginnings[0], beginnings[1], rate)
         h, _ = deconvolve(dry.samples[:2], wet.samples[:2], rate)
     except AudioError:
         return None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -64,11 +64,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Found:
-    """Where the search arrived: positions (candidate, N) in (0, 1), best first, and their losses."""
+    """Where the search arrived: positions (candidate, N) in (0, 1), best first, and their losses.
+
+    stopped: whether the user stopped it (Ctrl-C) before its end.
+    restarts, restart_losses: where every candidate had arrived, those dropped on the way as well.
+    """
 
     positions: Vector
     losses: Vector
     course: tuple[Step, ...]
+    stopped: bool = False
+    restarts: Vector = field(default_factory=lambda: np.empty((0, 0)))
+    restart_losses: Vector = field(default_factory=lambda: np.empty(0))
 
 
 def draws(space: Space, guess: Vector, count: int, generator: np.random.Generator) -> Vector:
@@ -133,36 +140,51 @@ def adam(
     step_size: float = STEP_SIZE,
     progress: Callable[[float, float], None] | None = None,
 ) -> Found:
-    """Refine `positions` (candidate, N) through `rounds`; returns the survivors, best first."""
+    """Refine `positions` (candidate, N) through `rounds`; returns the survivors, best first.
+
+    A KeyboardInterrupt ends it early, with the best so far; before the first step is done it passes.
+    """
     u = torch.from_numpy(positions)
     m, v = torch.zeros_like(u), torch.zeros_like(u)
-    best_u, best_loss = u.clone(), torch.full((u.shape[0],), math.inf, dtype=torch.float64)
+    # one name for both, so that an interruption cannot come between them
+    best = u.clone(), torch.full((u.shape[0],), math.inf, dtype=torch.float64)
     total = sum(r.steps for r in rounds)
     course: list[Step] = []
-    t = 0
-    for current in rounds:
-        keep = best_loss.argsort(stable=True)[: current.candidates]
-        u, m, v = best_u[keep].clone(), m[keep], v[keep]
-        best_u, best_loss = best_u[keep], best_loss[keep]
-        for _ in range(current.steps):
-            t += 1
-            u.requires_grad_(True)
-            loss, terms = objective(u)
-            (gradient,) = torch.autograd.grad(loss.sum(), u)
-            u = u.detach()
-            # A candidate that has run into infinity stays where it is and loses.
-            gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
-            value = loss.detach().double().nan_to_num(math.inf)
-            better = value < best_loss
-            best_u = torch.where(better[:, None], u, best_u)
-            best_loss = torch.where(better, value, best_loss)
-            leader = int(value.argmin())
-            shares = {name: float(term.detach()[leader]) for name, term in terms.items()}
-            course.append(Step(t, len(u), float(value[leader]), shares))
-            m, v, direction = adam_direction(m, v, gradient, t)
-            rate = step_size * 0.5 * (1.05 + math.cos(math.pi * t / total))
-            u = (u - rate * direction).clamp(0.0, 1.0)
-            if progress is not None:
-                progress(t / total, float(best_loss.min()))
-    order = best_loss.argsort(stable=True)
-    return Found(best_u[order].numpy(), best_loss[order].numpy(), tuple(course))
+    dropped: list[tuple[torch.Tensor, torch.Tensor]] = []
+    t, stopped = 0, False
+    try:
+        for current in rounds:
+            order = best[1].argsort(stable=True)
+            keep, gone = order[: current.candidates], order[current.candidates :]
+            dropped.append((best[0][gone], best[1][gone]))
+            u, m, v = best[0][keep].clone(), m[keep], v[keep]
+            best = best[0][keep], best[1][keep]
+            for _ in range(current.steps):
+                t += 1
+                u.requires_grad_(True)
+                loss, terms = objective(u)
+                (gradient,) = torch.autograd.grad(loss.sum(), u)
+                u = u.detach()
+                # A candidate that has run into infinity stays where it is and loses.
+                gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
+                value = loss.detach().double().nan_to_num(math.inf)
+                better = value < best[1]
+                best = torch.where(better[:, None], u, best[0]), torch.where(better, value, best[1])
+                leader = int(value.argmin())
+                shares = {name: float(term.detach()[leader]) for name, term in terms.items()}
+                course.append(Step(t, len(u), float(value[leader]), shares))
+                m, v, direction = adam_direction(m, v, gradient, t)
+                rate = step_size * 0.5 * (1.05 + math.cos(math.pi * t / total))
+                u = (u - rate * direction).clamp(0.0, 1.0)
+                if progress is not None:
+                    progress(t / total, float(best[1].min()))
+    except KeyboardInterrupt:
+        if not course:
+            raise
+        stopped = True
+    order = best[1].argsort(stable=True)
+    positions, losses = best[0][order].numpy(), best[1][order].numpy()
+    everywhere = [
+        np.concatenate([part.numpy() for part in parts]) for parts in zip(best, *dropped, strict=True)
+    ]
+    return Found(positions, losses, tuple(course), stopped, *everywhere)

@@ -39,6 +39,11 @@ class Knob:
     low: float
     high: float
 
+    def value(self, u: float) -> float:
+        """Return the setting at a position in (0, 1) of the knob's whole range."""
+        value = float(self.param.from_unit(torch.tensor(u, dtype=torch.float64)))
+        return min(max(value, self.param.low), self.param.high)
+
 
 @dataclass(frozen=True)
 class Belief:

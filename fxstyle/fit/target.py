@@ -66,6 +66,7 @@ class Task:
     goal: what the judge compares with, in words.
     on_held_out: whether the judge hears nothing but what was held out.
     ear: what the judge measures of passages (channel, time), where it is not judge.py's distance.
+    ear_name: who that is, in words.
     """
 
     crops: Crops
@@ -82,6 +83,7 @@ class Task:
     goal: str = "the reference"
     on_held_out: bool = False
     ear: Callable[[Sequence[Samples]], float] | None = None
+    ear_name: str = "CLAP itself"
 
     @property
     def judged(self) -> Crops:
@@ -104,11 +106,11 @@ def _prepare(audio: Audio, role: str) -> Samples:
             " sound"
         )
     x = audio.samples if audio.channels <= 2 else audio.samples.mean(axis=0, keepdims=True)
-    short = Audio(_excerpt(x, audio.rate), audio.rate)
+    short = Audio(excerpt(x, audio.rate), audio.rate)
     return (short if audio.rate == FIT_RATE else resample(short, FIT_RATE)).samples
 
 
-def _excerpt(x: Samples, rate: int) -> Samples:
+def excerpt(x: Samples, rate: int) -> Samples:
     """The recording itself, or salient passages of it where it is longer than LONGEST_S."""
     size = int(EXCERPT_S * rate)
     count = int(LONGEST_S / EXCERPT_S)
@@ -117,7 +119,7 @@ def _excerpt(x: Samples, rate: int) -> Samples:
     return np.concatenate([x[:, b : b + size] for b in salient(x, size, count)], axis=1)
 
 
-def _is_mono(x: Samples, measured: Measurement) -> bool:
+def is_mono(x: Samples, measured: Measurement) -> bool:
     return x.shape[0] == 1 or float(measured.side_db.max()) < float(measured.mid_db.max()) + MONO_SIDE_DB
 
 
@@ -126,11 +128,11 @@ def _silent(role: str, audio: Audio, measured: Measurement, remedy: str) -> str:
     return f"{_named(role, audio)} is silent ({level}): {remedy}"
 
 
-def _split(x: Samples, quality: Quality) -> tuple[Crops, Crops, bool]:
+def split(x: Samples, quality: Quality, preroll_s: float = PREROLL_S) -> tuple[Crops, Crops, bool]:
     """Crops to fit and crops held out; the flag says whether the latter are really unseen."""
     wanted = quality.crops + quality.held_out
     size = min(int(quality.crop_s * FIT_RATE), x.shape[1] // wanted)
-    preroll = int(PREROLL_S * FIT_RATE)
+    preroll = int(preroll_s * FIT_RATE)
     if size < int(SHORTEST_S * FIT_RATE):
         whole = cut(x, [0], x.shape[1], preroll)
         return whole, whole, False
@@ -177,12 +179,12 @@ def prepare_wish(source: Audio, quality: Quality, whole: Asked, asked: Asked) ->
     """
     notes = []
     x, source_measured = _heard(source)
-    mono = _is_mono(x, source_measured)
+    mono = is_mono(x, source_measured)
     if mono and whole.width_db:
         notes.append("the input is mono: width cannot be given to it, nor taken")
     if source.channels > 2:
         notes.append(f"the input's {source.channels} channels were fitted by their mean; each is rendered")
-    fitted, held_out, unseen = _split(x, quality)
+    fitted, held_out, unseen = split(x, quality)
     if not unseen:
         notes.append(
             "there is so little sound in the input that it is judged on the passage it was fitted on"
@@ -247,7 +249,7 @@ def prepare(
             m = measure(ys[i], FIT_RATE)
         measured.append(m)
 
-    mono = x.shape[0] == 1 or any(_is_mono(y, m) for y, m in zip(ys, measured, strict=True))
+    mono = x.shape[0] == 1 or any(is_mono(y, m) for y, m in zip(ys, measured, strict=True))
     if x.shape[0] == 2 and mono:
         notes.append("the reference is mono: it says nothing about width, so none was aimed at")
     if source.channels > 2:
@@ -255,9 +257,9 @@ def prepare(
     elif x.shape[0] == 1 and any(y.shape[0] == 2 for y in ys):
         notes.append("the input is mono: the reference's width cannot be given to it")
     channels = x.shape[0]
-    ys = [_with_channels(y, channels) for y in ys]
+    ys = [with_channels(y, channels) for y in ys]
 
-    fitted, held_out, unseen = _split(x, quality)
+    fitted, held_out, unseen = split(x, quality)
     if not unseen:
         notes.append(
             "there is so little sound in the input that it is judged on the passage it was fitted on"
@@ -291,7 +293,7 @@ def prepare(
         reference_passages=[np.asarray(a) for c in reference_crops for a in c.audio.numpy()],
         aims=(Aim(embedding, target),),
         source=source_measured,
-        reference=_as_wide_as(reference_measured, source_measured) if mono else reference_measured,
+        reference=as_wide_as(reference_measured, source_measured) if mono else reference_measured,
         unseen=unseen,
         notes=tuple(notes),
         goal="the reference" if asked is None else "the reference, changed as the text asks,",
@@ -343,12 +345,12 @@ def _loosened(aims: Sequence[Aim] | None) -> tuple[Aim, ...]:
     return tuple(Aim(Weighted(aim.embedding, STAY_WEIGHT), aim.target) for aim in aims or ())
 
 
-def _as_wide_as(reference: Measurement, source: Measurement) -> Measurement:
+def as_wide_as(reference: Measurement, source: Measurement) -> Measurement:
     """The reference, with the source's ratio of side to mid in every band."""
     return replace(reference, side_db=reference.mid_db + source.side_db - source.mid_db)
 
 
-def _with_channels(y: Samples, channels: int) -> Samples:
+def with_channels(y: Samples, channels: int) -> Samples:
     if y.shape[0] == channels:
         return y
     return y.mean(axis=0, keepdims=True) if channels == 1 else np.repeat(y, 2, axis=0)
