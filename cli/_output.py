@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,10 +106,24 @@ def _console() -> Console:
     return Plain(markup=False, emoji=False, highlight=False, width=width)
 
 
-def emit_chain(chain: Chain) -> None:
+class Sure(Protocol):
+    """How sure a fit is of a setting, as a match or a preset holds it."""
+
+    @property
+    def setting(self) -> str: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def identified(self) -> bool: ...
+
+
+def emit_chain(chain: Chain, likely: Mapping[str, str] | None = None) -> None:
     """Print the settings that differ from their default; the others do what they do in a new chain.
 
-    What does not count at these settings is marked.
+    What does not count at these settings is marked. likely: what settings could be as well, by address; with
+    it there is a column for that.
     """
     rows = []
     for slot in chain:
@@ -117,22 +131,44 @@ def emit_chain(chain: Chain) -> None:
         idle = slot.effect.idle(slot.settings)
         changed = [p for p in slot.effect.params if slot.settings[p.name] != p.default]
         for index, param in enumerate(changed):
-            value = slot.settings[param.name]
             rows.append(
-                (
-                    slot.name if index == 0 else "",
-                    state if index == 0 else "",
-                    f"{param.name} (does not count)" if param.name in idle else param.name,
-                    param.format(value),
-                    param.format(param.default),
-                )
+                {
+                    "effect": slot.name if index == 0 else "",
+                    "": state if index == 0 else "",
+                    "setting": f"{param.name} (does not count)" if param.name in idle else param.name,
+                    ">value": param.format(slot.settings[param.name]),
+                    ">likely": "" if likely is None else likely.get(f"{slot.name}.{param.name}", ""),
+                    ">default": param.format(param.default),
+                }
             )
         if not changed:
-            rows.append((slot.name, state, "(all at their defaults)", "", ""))
-    if rows:
-        emit_table(("effect", "", "setting", ">value", ">default"), rows)
-    else:
+            rows.append({"effect": slot.name, "": state, "setting": "(all at their defaults)"})
+    if not rows:
         emit("No effects.")
+        return
+    columns = ["effect", "", "setting", ">value", ">likely", ">default"]
+    if likely is None:
+        columns.remove(">likely")
+    emit_table(columns, [[row.get(column, "") for column in columns] for row in rows])
+
+
+LIKELY = "likely: one standard deviation to either side; ?: the recordings hardly tell it."
+
+
+def emit_chain_with(chain: Chain, certainty: Iterable[Sure]) -> None:
+    """Print a chain as emit_chain does, with how sure a fit was of its settings, where that is known."""
+    sure = [s for s in certainty if s.setting in chain.settings()]
+    if not sure:
+        emit_chain(chain)
+        return
+    likely = {}
+    for s in sure:
+        param = chain.param(s.setting)
+        likely[s.setting] = f"{param.format(s.low)} to {param.format(s.high)}" + (
+            "" if s.identified else " ?"
+        )
+    emit_chain(chain, likely)
+    emit(LIKELY)
 
 
 @contextmanager

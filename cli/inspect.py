@@ -7,7 +7,7 @@ from typing import Any
 
 from fxstyle.cli._checks import check_inputs
 from fxstyle.cli._options import Flag, Plugins
-from fxstyle.cli._output import emit, emit_chain, emit_json, emit_table
+from fxstyle.cli._output import emit, emit_chain_with, emit_json, emit_table
 from fxstyle.cli._reading import is_preset, notes_of, warnings_as_notes
 from fxstyle.hosted import trust
 
@@ -49,7 +49,8 @@ def _preset(file: Path, json: bool) -> int:
     emit(f"Preset {preset.name or file.name}")
     for line in preset.description.splitlines():
         emit(f"  {line}")
-    emit_chain(preset.chain())
+    # of settings that were changed since, the match knew nothing
+    emit_chain_with(preset.chain(), () if preset.edited else preset.provenance.likely)
     origin = preset.provenance
     if origin.input is not None:
         emit(f"Input      {origin.input.name}")

@@ -20,7 +20,7 @@ from fxstyle.cli._checks import (
 from fxstyle.cli._options import Flag, OutputOrNone, Paired, Quality, Texts
 from fxstyle.cli._output import (
     emit,
-    emit_chain,
+    emit_chain_with,
     emit_files,
     emit_json,
     emit_limits,
@@ -179,6 +179,7 @@ def match(
                 "chain": settings.model_dump(mode="json", exclude_none=True)["chain"],
                 "pruned": list(found.pruned),
                 "at_limit": [asdict(limit) for limit in found.at_limit],
+                "certainty": [asdict(sure) for sure in found.certainty],
                 "output": as_json(rendered) if rendered is not None else None,
                 **files_json(preset=preset, report=report),
                 "notes": notes,
@@ -258,7 +259,7 @@ def _print(found: Match, notes: list[str]) -> None:
     emit(found.verdict.message)
     if found.reached:
         emit_paragraph(f"Measured: {', '.join(map(str, found.reached))}.")
-    emit_chain(found.chain)
+    emit_chain_with(found.chain, found.certainty)
     if found.pruned:
         emit(f"Left out: {', '.join(found.pruned)}.")
     emit_limits(found.at_limit)

@@ -165,7 +165,8 @@ class Param:
             return f"{value:+.1f} dB"
         if self.unit == ":1":
             return f"{value:.2f}:1"
-        return f"{value:.3g} {self.unit}".strip()
+        number = f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+        return f"{number} {self.unit}".strip()
 
     def written(self, value: float) -> float | str:
         """Return what a preset holds: the number, or the word of a choice."""

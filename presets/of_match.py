@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 from fxstyle import __version__
 from fxstyle.chain import Chain
 from fxstyle.presets._fields import safe_name, safe_text
-from fxstyle.presets.schema import Preset, Provenance, Recording, Score
+from fxstyle.presets.schema import Likely, Preset, Provenance, Recording, Score
 
 if TYPE_CHECKING:
     from fxstyle.audio import Audio
@@ -28,6 +28,19 @@ class Judged(Protocol):
     def amount(self) -> float: ...
     @property
     def message(self) -> str: ...
+
+
+class Sure(Protocol):
+    """How sure a fit is of a setting."""
+
+    @property
+    def setting(self) -> str: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def identified(self) -> bool: ...
 
 
 class Matched(Protocol):
@@ -49,6 +62,8 @@ class Matched(Protocol):
     def understood(self) -> Sequence[str]: ...
     @property
     def reached(self) -> Sequence[object]: ...
+    @property
+    def certainty(self) -> Sequence[Sure]: ...
     @property
     def quality(self) -> str: ...
     @property
@@ -82,6 +97,10 @@ def preset_of_match(match: Matched) -> Preset:
                 accepted=verdict.accepted,
                 amount=verdict.amount,
                 message=safe_text(verdict.message),
+            ),
+            likely=tuple(
+                Likely(setting=s.setting, low=s.low, high=s.high, identified=s.identified)
+                for s in match.certainty
             ),
             notes=tuple(safe_text(note) for note in match.notes),
         ),

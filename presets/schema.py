@@ -126,6 +126,15 @@ class Score(Record):
     message: Text = ""
 
 
+class Likely(Record):
+    """What a setting could be as well: one standard deviation to either side, in its unit."""
+
+    setting: Annotated[str, Field(max_length=160)] = Field(description="slot.knob")
+    low: Number
+    high: Number
+    identified: bool = Field(description="whether the recordings say more of it than an engineer's habit")
+
+
 class Provenance(Record):
     """Where the settings came from; every field may be absent."""
 
@@ -144,6 +153,9 @@ class Provenance(Record):
     quality: Literal["draft", "standard", "best"] | None = None
     seconds: Annotated[Number, Field(ge=0.0)] | None = Field(default=None, description="time the fit took")
     score: Score | None = None
+    likely: Annotated[tuple[Likely, ...], Field(strict=False, max_length=1000)] = Field(
+        default=(), description="how sure the fit was of its settings"
+    )
     settings_sha256: Sha256 | None = Field(
         default=None, description="of the settings that all this is about; others were changed since"
     )
@@ -282,6 +294,8 @@ class Preset(Record):
         content = self.model_dump(mode="json", exclude_none=True)
         if not self.responses:
             del content["responses"]
+        if self.provenance is not None and not self.provenance.likely:
+            del content["provenance"]["likely"]
         return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod

@@ -26,6 +26,7 @@ from fxstyle.cli._output import printable, progress
 from fxstyle.effects import all_effects
 from fxstyle.errors import SettingError
 from fxstyle.features.measure import measure
+from fxstyle.fit.certainty import Certainty
 from fxstyle.fit.limits import AtLimit
 from fxstyle.fit.match import Match, Progress, Verdict
 from fxstyle.fit.search import Step
@@ -89,6 +90,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             seed=options["seed"],
             seconds=0.1,
             at_limit=(AtLimit("gain.gain_db", -14.0, "dB", "-14.0 dB", True),),
+            certainty=(Certainty("gain.gain_db", -16.0, -12.0, "dB", "-16.0 dB to -12.0 dB", False),),
         )
 
     monkeypatch.setattr(fxstyle, "match", quick)
@@ -103,6 +105,8 @@ def test_match_writes_recording_preset_and_report(
     assert (code, err) == (0, "")
     assert "75 % nearer to the reference." in out
     assert "-14.0 dB" in out
+    assert "-16.0 dB to -12.0 dB ?" in out
+    assert "the recordings hardly tell it" in out
     assert "Left out: reverb." in out
     assert "At their limit: gain.gain_db -14.0 dB (its lock)." in out
     assert "At their limit: gain.gain_db -14.0 dB (its lock)." in (folder / "r.html").read_text()
@@ -178,6 +182,12 @@ def test_match_json_is_one_document(run: Run, calls: list[dict[str, Any]], folde
     assert content["at_limit"] == [
         {"setting": "gain.gain_db", "value": -14.0, "unit": "dB", "shown": "-14.0 dB", "locked": True}
     ]
+    assert [sure["setting"] for sure in content["certainty"]] == ["gain.gain_db"]
+
+
+def test_inspect_says_how_sure_the_match_was(run: Run, calls: list[dict[str, Any]]) -> None:
+    run("match", "dry.wav", "record.wav", "--preset", "q.json")
+    assert "-16.0 dB to -12.0 dB ?" in run("inspect", "q.json")[1]
 
 
 def test_the_preset_knows_its_files_by_hash(run: Run, calls: list[dict[str, Any]], folder: Path) -> None:

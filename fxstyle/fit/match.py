@@ -24,11 +24,12 @@ from fxstyle import effects
 from fxstyle.audio import Audio, read
 from fxstyle.chain import Chain
 from fxstyle.effects import DEFAULT_CHAIN
-from fxstyle.errors import AudioError, MatchError, SettingError
+from fxstyle.errors import AudioError, MatchError, PluginError, SettingError
 from fxstyle.features.measure import Measurement
 from fxstyle.fit.acceptance import Judge, Verdict, accept, at_loudness_of, prune, select
 from fxstyle.fit.belief import believed, reverberates
-from fxstyle.fit.blackbox import refine
+from fxstyle.fit.blackbox import Trials, refine
+from fxstyle.fit.certainty import Certainty, certainties
 from fxstyle.fit.identify import deeper, pair_of, prepare_paired, space_of, turned_over
 from fxstyle.fit.limits import AtLimit, at_limits
 from fxstyle.fit.locks import Locks
@@ -62,6 +63,7 @@ class Progress:
 class Match:
     """A finished match; `audio` is rendered when it is first asked for.
 
+    certainty: how sure the fit is of each setting that it decided and that stayed as it left it.
     stopped: whether Ctrl-C ended the search early; the best settings so far went on to the judge.
     """
 
@@ -78,6 +80,7 @@ class Match:
     seed: int
     seconds: float
     at_limit: tuple[AtLimit, ...] = ()
+    certainty: tuple[Certainty, ...] = ()
     asked: Asked | None = None
     reached: tuple[Reached, ...] = ()
     stopped: bool = False
@@ -364,6 +367,11 @@ def match(
         final, note = turned_over(final, pair, locks)
         notes += note
     at_limit = at_limits(space, final, task.crops, FIT_RATE)
+    there = space.chain(best).settings()
+    changed = {address for address, value in final.settings().items() if there.get(address) != value}
+    sure: tuple[Certainty, ...] = ()
+    with suppress(PluginError):  # a plugin that fails now must not cost what was found
+        sure = certainties(space, Trials(objective), found, best, final, changed)
     changes: tuple[Reached, ...] = ()
     if asked is not None:
         changes = reached(
@@ -387,6 +395,7 @@ def match(
         seed=seed,
         seconds=time.perf_counter() - began,
         at_limit=at_limit,
+        certainty=sure,
         asked=asked,
         reached=changes,
         stopped=found.stopped,

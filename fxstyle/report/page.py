@@ -113,9 +113,16 @@ def _settings(match: Match) -> str:
         remarks += f"<p>At their limit: {text_of(', '.join(str(limit) for limit in match.at_limit))}.</p>"
     if match.pruned:
         remarks += f"<p>Left out, for it brought nothing: {text_of(', '.join(match.pruned))}.</p>"
+    likely = {sure.setting: sure for sure in match.certainty}
+    key = "The dot is the value, the tick the default"
+    if likely:
+        key += (
+            ", the bar what the setting could be as well: one standard deviation to either side, pale where"
+            " the recordings hardly tell it"
+        )
     return (
-        "<h2>Settings</h2>\n<p class='soft'>In the order the sound passes them. The dot is the value,"
-        f" the tick the default.</p>\n{settings_html(match.chain)}\n{remarks}"
+        f"<h2>Settings</h2>\n<p class='soft'>In the order the sound passes them. {key}.</p>\n"
+        f"{settings_html(match.chain, likely)}\n{remarks}"
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol
+
 from fxstyle.chain import Chain, Slot
 from fxstyle.param import Param
 from fxstyle.report.svg import text_of
@@ -12,14 +15,27 @@ _HEAD = (
 )
 
 
-def settings_html(chain: Chain) -> str:
-    """Return a heading and a table for every slot of the chain."""
+class Sure(Protocol):
+    """What a setting could be as well, as far as it is shown."""
+
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def shown(self) -> str: ...
+    @property
+    def identified(self) -> bool: ...
+
+
+def settings_html(chain: Chain, likely: Mapping[str, Sure] | None = None) -> str:
+    """Return a heading and a table for every slot of the chain; `likely` by address, where it is known."""
     if not chain.slots:
         return "<p>The chain is empty: the sound passes unchanged.</p>"
-    return "\n".join(_slot(index, slot) for index, slot in enumerate(chain, start=1))
+    return "\n".join(_slot(index, slot, likely or {}) for index, slot in enumerate(chain, start=1))
 
 
-def _slot(index: int, slot: Slot) -> str:
+def _slot(index: int, slot: Slot, likely: Mapping[str, Sure]) -> str:
     state = "bypassed" if slot.bypass else f"amount {100.0 * slot.amount:.0f} %"
     about = f'<span class="soft">{text_of(slot.effect.summary)}, {state}</span>'
     heading = f"<h3>{index}. {text_of(slot.name)} {about}</h3>"
@@ -27,23 +43,31 @@ def _slot(index: int, slot: Slot) -> str:
     still = [p for p in slot.effect.params if slot.settings[p.name] == p.default]
     parts = [heading]
     if moved:
-        parts.append(_table(slot, moved))
+        parts.append(_table(slot, moved, likely))
     if still:
         count = f"{len(still)} setting{'s' if len(still) > 1 else ''} at the default"
-        parts.append(f"<details><summary>{count}</summary>{_table(slot, still)}</details>")
+        parts.append(f"<details><summary>{count}</summary>{_table(slot, still, likely)}</details>")
     return "\n".join(parts)
 
 
-def _table(slot: Slot, params: list[Param]) -> str:
-    rows = "\n".join(_row(param, slot.settings[param.name]) for param in params)
+def _table(slot: Slot, params: list[Param], likely: Mapping[str, Sure]) -> str:
+    rows = "\n".join(
+        _row(param, slot.settings[param.name], likely.get(f"{slot.name}.{param.name}")) for param in params
+    )
     return f"<table>{_HEAD}<tbody>{rows}</tbody></table>"
 
 
-def _row(param: Param, value: float) -> str:
+def _row(param: Param, value: float, sure: Sure | None) -> str:
     at, home = 100.0 * param.to_unit(value), 100.0 * param.to_unit(param.default)
     span = f"{param.format(param.low)} to {param.format(param.high)}"
+    band = ""
+    if sure is not None:
+        span += f", likely {sure.shown}" + ("" if sure.identified else " (hardly told)")
+        low, high = 100.0 * param.to_unit(sure.low), 100.0 * param.to_unit(sure.high)
+        kind = "" if sure.identified else ' class="unsure"'
+        band = f'<s{kind} style="left:{low:.2f}%;width:{high - low:.2f}%"></s>'
     bar = (
-        f'<div class="bar" title="{text_of(span)}"><i style="left:{home:.2f}%"></i>'
+        f'<div class="bar" title="{text_of(span)}">{band}<i style="left:{home:.2f}%"></i>'
         f'<b style="left:{at:.2f}%"></b></div>'
     )
     return (

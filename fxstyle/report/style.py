@@ -39,6 +39,8 @@ pre { background: var(--panel); padding: .8rem 1rem; border-radius: 6px; overflo
 .bar i { position: absolute; top: -3px; bottom: -3px; width: 2px; background: var(--soft); }
 .bar b { position: absolute; top: -3px; width: .9rem; height: .9rem; margin-left: -.45rem;
   border-radius: 50%; background: var(--output); border: 2px solid var(--paper); }
+.bar s { position: absolute; top: 0; bottom: 0; border-radius: 3px; background: var(--output); opacity: .55; }
+.bar s.unsure { opacity: .22; }
 details { margin: .5rem 0; } summary { cursor: pointer; color: var(--soft); }
 figure { margin: .4rem 0 0; }
 figcaption { color: var(--soft); font-size: .88rem; }
