@@ -5,7 +5,7 @@ loudness           y = g x with the reference's BS.1770 loudness.
 rules              ST-ITO's rule-based matcher, as published: equaliser, then compressor.
 rules+loudness     the same, then the reference's loudness.
 matchering         the PyPI package with its defaults, then the reference's loudness.
-cma                CMA-ES (pycma) over fxstyle's chain, start and objective, 512 evaluations.
+cma                CMA-ES (pycma) over fxstyle's chain, start and objective, CMA_EVALUATIONS.
 fxstyle            fxstyle.match on the same chain.
 
 Loudness is given to the methods that do not end at the reference's level by themselves, since level
@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pedalboard
 import soundfile
-from counterfx import RATE, Stereo, at_loudness, loudness_lufs
+from counterfx import RATE, Stereo, at_loudness, loudness_lufs, units_of
 from scipy.signal import fftconvolve, firwin2, savgol_filter, stft
 
 import fxstyle
@@ -41,19 +41,23 @@ FLOOR = 1e-8
 """Keeps the ratio of two spectra finite where the input has nothing."""
 MOST_GAIN_DB = 40.0
 
-CMA_EVALUATIONS, CMA_POPULATION, CMA_SIGMA = 512, 16, 0.2
+CMA_EVALUATIONS, CMA_POPULATION, CMA_SIGMA = 2048, 16, 0.2
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a method may see: input and reference, (2, time) at RATE, the known chain, how hard to try."""
+    """What a method may see: input and reference, (2, time) at RATE, how hard to try, and the chain.
+
+    chain: effects of fxstyle in order; None: hidden. taken: what a method tells of the units it has used.
+    """
 
     input: Stereo
     reference: Stereo
-    chain: str
+    chain: str | None
     lock: tuple[str, ...]
     quality: str = "standard"
     seed: int = 0
+    taken: set[str] = field(default_factory=set)
 
 
 def nothing(task: Task) -> Stereo:
@@ -174,6 +178,7 @@ def fxstyle_match(task: Task) -> Stereo:
         quality=task.quality,
         seed=task.seed,
     )
+    task.taken |= units_of(found.chain)
     return found.audio.samples
 
 

@@ -16,7 +16,8 @@ is decided here and said here:
 - speech of the test split is one voice in short utterances, each in a measured room: two are joined for
   A and two others for B, at equal loudness, with 10 ms fades.
 
-Item k of a seed does not depend on how many items are asked for. Only rows of split `test` are read.
+Item k of a seed does not depend on how many items are asked for. Scores come from rows of split `test`; what is
+learnt or chosen comes from `train`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ import soundfile
 import soxr
 
 from fxstyle import effects
+from fxstyle.chain import Chain
 from fxstyle.features.truth_distance import ld
 from fxstyle.units import db_to_amplitude
 
@@ -62,6 +64,8 @@ FOLDERS = {
     "drywet/di_guitar/": "instruments",
     "drywet/speech_in_rooms/": "speech",
 }
+MORE_FOLDERS = {"stems/": "instruments", "speech/": "speech"}
+"""Of the other splits: the folders above have little of them."""
 
 
 @dataclass(frozen=True)
@@ -176,14 +180,15 @@ def data_folder() -> Path:
 
 
 @cache
-def recordings(data: Path) -> dict[str, tuple[tuple[Path, ...], ...]]:
-    """Test recordings by kind; one of speech is the group of utterances of a voice."""
+def recordings(data: Path, split: str = "test") -> dict[str, tuple[tuple[Path, ...], ...]]:
+    """Recordings of a split by kind; one of speech is the group of utterances of a voice."""
     found: dict[str, list[tuple[Path, ...]]] = {"music": [], "instruments": [], "speech": []}
     voices: dict[str, list[Path]] = {}
+    folders = FOLDERS if split == "test" else FOLDERS | MORE_FOLDERS
     with (data / "MANIFEST.csv").open(newline="", encoding="utf-8") as file:
         for row in sorted(csv.DictReader(file), key=lambda row: row["path"]):
-            kind = next((k for folder, k in FOLDERS.items() if row["path"].startswith(folder)), None)
-            if row["split"] != "test" or kind is None:
+            kind = next((k for folder, k in folders.items() if row["path"].startswith(folder)), None)
+            if row["split"] != split or kind is None:
                 continue
             path = data / row["path"]
             if kind == "speech":
@@ -296,9 +301,34 @@ def known_chain(steps: tuple[Step, ...]) -> tuple[str, tuple[str, ...]]:
     return ",".join([*slots, "gain"]), locks
 
 
-def _item(number: int, seed: int, data: Path) -> Item:
+HEARD_DB = 1.0
+"""A bell or a shelf of less is none."""
+
+CUT_HZ = (20.0, 18000.0)
+"""A cut beyond these is none."""
+
+
+def units_of(chain: Chain) -> set[str]:
+    """Return the units that a chain of fxstyle stands for: which of the equaliser's parts are in use, too."""
+    found = set()
+    for slot in chain:
+        if slot.bypass or slot.amount == 0.0:
+            continue
+        if slot.effect.name != "eq":
+            found |= {name for name, unit in UNITS.items() if (unit.slot or name) == slot.effect.name}
+            continue
+        if slot.settings["low_cut_hz"] > CUT_HZ[0]:
+            found.add("highpass")
+        if slot.settings["high_cut_hz"] < CUT_HZ[1]:
+            found.add("lowpass")
+        if any(abs(v) * slot.amount >= HEARD_DB for knob, v in slot.settings.items() if knob.endswith("_db")):
+            found.add("peak")
+    return found
+
+
+def _item(number: int, seed: int, data: Path, split: str) -> Item:
     kind = KINDS[number % len(KINDS)]
-    group = recordings(data)[kind]
+    group = recordings(data, split)[kind]
     turn = sum(k == kind for k in KINDS) * (number // len(KINDS)) + KINDS[: number % len(KINDS)].count(kind)
     lap, place = divmod(turn, len(group))
     paths = group[np.random.default_rng([seed, lap, KINDS.index(kind)]).permutation(len(group))[place]]
@@ -318,8 +348,8 @@ def _item(number: int, seed: int, data: Path) -> Item:
             return Item(name, kind, pair[0], reference, truth, untouched, steps, chain, lock)
 
 
-def items(n: int = 40, seed: int = 0, data: Path | None = None) -> Iterator[Item]:
+def items(n: int = 40, seed: int = 0, data: Path | None = None, split: str = "test") -> Iterator[Item]:
     """Yield `n` items of a seed, one at a time."""
     folder = data or data_folder()
     for number in range(n):
-        yield _item(number, seed, folder)
+        yield _item(number, seed, folder, split)

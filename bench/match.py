@@ -1,8 +1,9 @@
 """All methods on the same CounterFX items in one run: distance to the truth, and what it cost.
 
-    python bench/match.py [--items 40] [--methods nothing,loudness,...] [--seed 0] [--quality standard]
+    python bench/match.py [--items 40] [--methods nothing,loudness,...] [--seed 0] [--quality standard] [--hidden]
 
-Each result is appended to bench/out/match-seed0.jsonl as soon as it is there; a run that was interrupted
+With --hidden nobody is told which effects were used: fxstyle hears for itself, CMA-ES is left out, and the
+units that fxstyle's chain stands for are compared with those that were there (F1, micro-averaged). Each result is appended to bench/out/match-seed0.jsonl (hidden-seed0.jsonl) as soon as it is there; a run that was interrupted
 goes on where it stopped, and --again computes the named methods anew. The table goes to
 bench/out/match-seed0.json as well.
 """
@@ -52,6 +53,7 @@ class Row:
     nothing: float
     seconds: float
     error: str = ""
+    taken: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,10 @@ def print_table(title: str, table: list[Summary], against: str) -> None:
         )
 
 
-def run(item: Item, number: int, method: str, quality: str, seed: int) -> Row:
+def run(item: Item, number: int, method: str, quality: str, seed: int, hidden: bool = False) -> Row:
     """Run one method on one item and score it."""
-    task = Task(item.input, item.reference, item.chain, item.lock, quality, seed)
+    known = (None, ()) if hidden else (item.chain, item.lock)
+    task = Task(item.input, item.reference, *known, quality, seed)
     began = time.perf_counter()
     error, output = "", item.input
     try:
@@ -144,7 +147,24 @@ def run(item: Item, number: int, method: str, quality: str, seed: int) -> Row:
     return Row(
         number, fingerprint(item), item.name, item.kind, " > ".join(map(str, item.steps)), method,
         quality if method in FITS else "", ld(output, item.truth, RATE), item.untouched, seconds, error,
+        ",".join(sorted(task.taken)),
     )  # fmt: skip
+
+
+def sets_told(rows: Iterable[Row]) -> str:
+    """Say how well the sets of units agree with those that were there."""
+    right = taken = there = 0
+    missed: dict[str, list[int]] = {}
+    for row in rows:
+        own = {unit for unit in row.taken.split(",") if unit}
+        truth = {step.partition("(")[0] for step in row.steps.split(" > ")}
+        right, taken, there = right + len(own & truth), taken + len(own), there + len(truth)
+        for unit in truth:
+            missed.setdefault(unit, []).append(unit not in own)
+    precision, recall = right / max(taken, 1), right / max(there, 1)
+    f1 = 2.0 * precision * recall / max(precision + recall, 1e-9)
+    by_unit = ", ".join(f"{unit} {sum(own)}/{len(own)}" for unit, own in sorted(missed.items()))
+    return f"units: F1 {f1:.3f} (precision {precision:.3f}, recall {recall:.3f}); missed: {by_unit}"
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -165,6 +185,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--methods", default=",".join(METHODS), help="which, separated by commas")
     parser.add_argument("--seed", type=int, default=0, help="of the items and of the fits")
     parser.add_argument("--quality", default="standard", help="of fxstyle and of the problem CMA-ES solves")
+    parser.add_argument("--hidden", action="store_true", help="tell nobody which effects were used")
     parser.add_argument("--again", action="store_true", help="compute the named methods anew")
     options = parser.parse_args(argv)
 
@@ -178,7 +199,10 @@ def main(argv: list[str] | None = None) -> None:
 
     keep_large_blocks()
     OUT.mkdir(exist_ok=True)
-    path = OUT / f"match-seed{options.seed}.jsonl"
+    name = f"{'hidden' if options.hidden else 'match'}-seed{options.seed}"
+    path = OUT / f"{name}.jsonl"
+    if options.hidden and "cma" in methods:
+        methods.remove("cma")  # it searches the settings of a chain, not chains
     wanted = {m: options.quality if m in FITS else "" for m in methods}
     done = read_rows(path)
     if options.again:
@@ -194,7 +218,7 @@ def main(argv: list[str] | None = None) -> None:
             for method, quality in wanted.items():
                 row = known.get((method, quality))
                 if row is None:
-                    row = run(item, number, method, quality, options.seed)
+                    row = run(item, number, method, quality, options.seed, options.hidden)
                     log.write(json.dumps(asdict(row)) + "\n")
                     log.flush()
                 rows.append(row)
@@ -215,12 +239,14 @@ def main(argv: list[str] | None = None) -> None:
         mean = {s.method: s.mean for s in tables["all"]}
         if rivals := [mean[m] for m in ("loudness", "matchering") if m in mean]:
             print(f"\nfxstyle / better of loudness and matchering: {mean['fxstyle'] / min(rivals):.3f}")
+    if options.hidden and "fxstyle" in methods:
+        print(sets_told(row for row in rows if row.method == "fxstyle"))
     for row in rows:
         if row.error:
             print(f"failed: {row.name}, {row.method}: {row.error}", file=sys.stderr)
     summary = {name: [asdict(s) for s in table] for name, table in tables.items()}
     out = {"seed": options.seed, "quality": options.quality, "items": options.items, "tables": summary}
-    (OUT / f"match-seed{options.seed}.json").write_text(json.dumps(out, indent=1), encoding="utf-8")
+    (OUT / f"{name}.json").write_text(json.dumps(out, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fxstyle.audio import Audio
     from fxstyle.chain import Chain
     from fxstyle.effect import Samples
-    from fxstyle.fit.match import Match, Progress
+    from fxstyle.fit.result import Match, Progress
 
 RATE = 44100
 LENGTH_S = 14.0

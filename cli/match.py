@@ -34,7 +34,7 @@ from fxstyle.cli._render import as_json, in_words, render_shown
 from fxstyle.errors import AudioError, SettingError
 
 if TYPE_CHECKING:
-    from fxstyle.fit.match import Match, Progress
+    from fxstyle.fit.result import Match, Progress
     from fxstyle.presets import Preset
 
 
@@ -55,6 +55,8 @@ def match(
     amount: float = 1.0,
     keep_loudness: Flag = False,
     paired: Paired = "auto",
+    weights: str | None = None,
+    room: Path | None = None,
     quality: Quality = "standard",
     seed: int = 0,
     tail: str = "0",
@@ -81,7 +83,8 @@ def match(
     report
         Write a page with figures here, as HTML.
     chain
-        Effects to fit, in order, as in eq,compressor,reverb. `fxstyle effects` lists them.
+        Effects to fit, in order, as in eq,compressor,reverb, or "auto", the default: those that are heard in
+        the REFERENCE. `fxstyle effects` lists them.
     lexicon
         With --text: a file with words of your own, as JSON.
     clap
@@ -97,6 +100,10 @@ def match(
     paired
         Whether REFERENCE is a wet version of INPUT, the same performance, so that the settings between them
         can be identified: "auto" listens for that, "yes" takes your word, "no" takes it for other content.
+    weights
+        How much each REFERENCE counts, in their order, as in 2,1: the first twice as much as the second.
+    room
+        Recording in whose room the output is put, instead of the REFERENCE's.
     quality
         How long to search.
     seed
@@ -114,9 +121,11 @@ def match(
     _check_text(text, reference, lexicon, clap)
     outputs = [path for path in (output, preset, report) if path is not None]
     check_force(force, outputs, "-o, --preset or --report")
-    check_inputs([input, *reference])
-    _check_recordings([input, *reference], output)
-    check_outputs(outputs, [input, *reference, *([lexicon] if lexicon is not None else [])], force=force)
+    recordings = [input, *reference, *([room] if room is not None else [])]
+    check_inputs(recordings)
+    _check_recordings(recordings, output)
+    counted = read_weights(weights)
+    check_outputs(outputs, [*recordings, *([lexicon] if lexicon is not None else [])], force=force)
     if output is not None:
         check_sound_output(output, input)
 
@@ -143,6 +152,8 @@ def match(
             amount=amount,
             keep_loudness=keep_loudness,
             paired=paired,
+            weights=counted,
+            room=room,
             quality=quality,
             seed=seed,
             progress=tell,
@@ -176,9 +187,11 @@ def match(
                 "reference": [str(path) for path in reference],
                 **_as_asked(found),
                 "verdict": asdict(found.verdict),
+                **({} if found.heard is None else {"heard": list(found.heard)}),
                 "chain": settings.model_dump(mode="json", exclude_none=True)["chain"],
                 "pruned": list(found.pruned),
                 "at_limit": [asdict(limit) for limit in found.at_limit],
+                "terms": dict(found.history[-1].terms) if found.history else {},
                 "certainty": [asdict(sure) for sure in found.certainty],
                 "output": as_json(rendered) if rendered is not None else None,
                 **files_json(preset=preset, report=report),
@@ -211,6 +224,16 @@ def _check_text(text: str | None, reference: list[Path], lexicon: Path | None, c
         from fxstyle.text.parse import parse
 
         parse(text, shipped())
+
+
+def read_weights(text: str | None) -> tuple[float, ...]:
+    """Return the numbers of "2,1"; raises SettingError."""
+    if text is None:
+        return ()
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise SettingError(f"--weights {text}: write a number for each REFERENCE, as in 2,1") from None
 
 
 def _as_asked(found: Match) -> dict[str, Any]:
@@ -259,6 +282,8 @@ def _print(found: Match, notes: list[str]) -> None:
     emit(found.verdict.message)
     if found.reached:
         emit_paragraph(f"Measured: {', '.join(map(str, found.reached))}.")
+    if found.heard is not None:
+        emit(f"Heard in the reference: {', '.join(found.heard) or 'nothing beyond tone and level'}.")
     emit_chain_with(found.chain, found.certainty)
     if found.pruned:
         emit(f"Left out: {', '.join(found.pruned)}.")

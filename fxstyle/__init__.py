@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from fxstyle.errors import AudioError, FxstyleError, MatchError, PresetError, SettingError
     from fxstyle.features.measure import Measurement, measure
     from fxstyle.fit.acceptance import Verdict
-    from fxstyle.fit.match import Match, Progress, match
+    from fxstyle.fit.match import match
+    from fxstyle.fit.result import Match, Progress
     from fxstyle.presets import Preset
     from fxstyle.render import render_file
 
@@ -31,12 +32,12 @@ _HOMES = {
     "AudioError": "fxstyle.errors",
     "Chain": "fxstyle.chain",
     "FxstyleError": "fxstyle.errors",
-    "Match": "fxstyle.fit.match",
+    "Match": "fxstyle.fit.result",
     "MatchError": "fxstyle.errors",
     "Measurement": "fxstyle.features.measure",
     "Preset": "fxstyle.presets",
     "PresetError": "fxstyle.errors",
-    "Progress": "fxstyle.fit.match",
+    "Progress": "fxstyle.fit.result",
     "SettingError": "fxstyle.errors",
     "Slot": "fxstyle.chain",
     "Verdict": "fxstyle.fit.acceptance",

@@ -200,7 +200,7 @@ def test_a_name_too_long_to_exist_is_one_line(folder: Path, capfd: pytest.Captur
 def test_a_report_that_fails_leaves_nothing(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fxstyle.fit.match import Match
+    from fxstyle.fit.result import Match
 
     def failing(self: Match) -> str:
         raise AudioError("no page")

@@ -26,9 +26,10 @@ from fxstyle.cli._output import printable, progress
 from fxstyle.effects import all_effects
 from fxstyle.errors import SettingError
 from fxstyle.features.measure import measure
+from fxstyle.fit.acceptance import Verdict
 from fxstyle.fit.certainty import Certainty
 from fxstyle.fit.limits import AtLimit
-from fxstyle.fit.match import Match, Progress, Verdict
+from fxstyle.fit.result import Match, Progress
 from fxstyle.fit.search import Step
 from fxstyle.presets import Preset
 from fxstyle.render import render

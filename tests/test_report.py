@@ -16,7 +16,8 @@ from fxstyle.chain import Chain
 from fxstyle.effects.eq import response_db
 from fxstyle.errors import AudioError
 from fxstyle.features.measure import measure
-from fxstyle.fit.match import Match, Verdict
+from fxstyle.fit.acceptance import Verdict
+from fxstyle.fit.result import Match
 from fxstyle.fit.search import Step
 from fxstyle.formats import Source
 from fxstyle.report import figures

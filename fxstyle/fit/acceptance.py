@@ -11,13 +11,14 @@ input's own rate.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from fxstyle.audio import Audio, resample
-from fxstyle.chain import Chain, Slot
+from fxstyle.chain import Chain
 from fxstyle.effect import Samples
 from fxstyle.fit.judge import crops_distance, have_side
 from fxstyle.fit.locks import Locks
@@ -39,6 +40,14 @@ AMOUNTS = (1.0, 0.75, 0.5, 0.25)
 
 CLEARLY = 0.98
 """An output must be nearer than the input by at least 2 %: less is within the judge's own noise."""
+
+BY_AS_MUCH = 0.25
+"""By so much, too, where nobody named the chain: with every effect at hand something always comes a little
+nearer by chance. Of 19 hidden chains on rows of `train`, 37 % ended farther from the truth than they were
+without it and 11 % with it; of known chains none less, so there it is not asked for."""
+
+ALREADY = 0.02
+"""A distance below this is none."""
 
 LOUDNESS_TOLERANCE_LU = 0.1
 """The resolution of BS.1770 meters."""
@@ -64,9 +73,13 @@ class Verdict:
 
 
 class Judge:
-    """Distances of chains' outputs from the reference, all by the same measure."""
+    """Distances of chains' outputs from the reference, all by the same measure.
 
-    def __init__(self, task: Task, rate: int) -> None:
+    least: by how much an output must be nearer at least.
+    """
+
+    def __init__(self, task: Task, rate: int, least: float = 0.0) -> None:
+        self.least = least
         crops = task.judged.audio
         if rate != FIT_RATE:
             native = [resample(Audio(crop, FIT_RATE), rate).samples for crop in crops.numpy()]
@@ -103,6 +116,10 @@ class Judge:
         nearer = 100.0 * (1.0 - after / before) if before > 0.0 else 0.0
         text = f"{nearer:.0f} % nearer to {self.goal} (distance {before:.2f} -> {after:.2f} by {self._name})"
         return text + ("." if share == 1.0 else f", with the effects turned back to {100 * share:.0f} %.")
+
+    def nearer(self, after: float, before: float) -> bool:
+        """Whether an output is nearer than the input was, by more than chance."""
+        return after <= CLEARLY * before and after <= before - self.least
 
     def again(self, verdict: Verdict, chain: Chain) -> Verdict:
         """Judge a chain that was changed after it was accepted."""
@@ -153,29 +170,57 @@ def prune(chain: Chain, task: Task, objective: Objective, *, keep: set[str]) -> 
     return chain, tuple(dropped)
 
 
-def accept(chain: Chain, judge: Judge, amount: float, level: Chain | None = None) -> tuple[Chain, Verdict]:
-    """Let the judge decide: the whole chain times `amount`, less of it, `level` alone, or none."""
-    before = judge.distance(Chain())
+def accept(
+    chain: Chain, judge: Judge, amount: float, level: Chain | None = None, held: Collection[str] = ()
+) -> tuple[Chain, Verdict]:
+    """Let the judge decide: the whole chain times `amount`, less of it, `level` alone, or none.
+
+    held: slots that were asked for, whatever the judge says: it compares with the input through these alone.
+    """
+    floor = Chain(tuple(slot for slot in chain if slot.name in held)).scaled(amount)
+    before = judge.distance(floor)
+    if before <= ALREADY:
+        words = f"The input sounds like {judge.goal} already (distance {before:.2f}): nothing was changed."
+        return _without(chain, held, amount), Verdict(before, before, False, 0.0, words)
     for share in AMOUNTS:
-        candidate = chain.scaled(share * amount) if share * amount < 1.0 else chain
+        candidate = _turned_back(chain, share, amount, held)
         after = judge.distance(candidate)
-        if after <= CLEARLY * before or amount == 0.0:
+        if judge.nearer(after, before) or amount == 0.0:
             return candidate, Verdict(
                 before, after, amount > 0.0, share * amount, judge.words(before, after, share)
             )
     if level is not None:
-        candidate = level.scaled(amount)
+        candidate = Chain((*floor, *level.scaled(amount)))
         after = judge.distance(candidate)
-        if after <= CLEARLY * before:
+        if judge.nearer(after, before):
             words = LEVEL_ONLY + judge.words(before, after, 1.0)
             return candidate, Verdict(before, after, True, amount, words)
-    unchanged = Chain(tuple(Slot(s.effect, s.settings, s.amount, bypass=True, name=s.name) for s in chain))
+    handed, stays = "is handed back unchanged", ""
+    if len(floor):
+        handed, stays = "is handed back with that alone", f", beyond {', '.join(held)} as asked for,"
     message = (
-        f"No gain: nothing fitted here brings the input nearer to {judge.goal} than it is"
-        f" (distance {before:.2f}). The input is handed back unchanged; the fitted settings are in the"
-        " preset, bypassed."
+        f"No gain: nothing fitted here{stays} brings the input nearer to {judge.goal} than it is"
+        f" (distance {before:.2f}). The input {handed}; the fitted settings are in the preset, bypassed."
     )
-    return unchanged, Verdict(before, before, False, 0.0, message)
+    return _without(chain, held, amount), Verdict(before, before, False, 0.0, message)
+
+
+def _turned_back(chain: Chain, share: float, amount: float, held: Collection[str]) -> Chain:
+    """Return so much of a chain, and of what is held all that the user wants."""
+    if share * amount == 1.0:
+        return chain
+    return Chain(
+        tuple(replace(s, amount=s.amount * amount * (1.0 if s.name in held else share)) for s in chain)
+    )
+
+
+def _without(chain: Chain, held: Collection[str], amount: float) -> Chain:
+    """Return a chain with all but what is held bypassed."""
+    return Chain(
+        tuple(
+            replace(s, amount=s.amount * amount) if s.name in held else replace(s, bypass=True) for s in chain
+        )
+    )
 
 
 def at_loudness_of(

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,111 +24,25 @@ from fxstyle.audio import Audio, read
 from fxstyle.chain import Chain
 from fxstyle.effects import DEFAULT_CHAIN
 from fxstyle.errors import AudioError, MatchError, PluginError, SettingError
-from fxstyle.features.measure import Measurement
-from fxstyle.fit.acceptance import Judge, Verdict, accept, at_loudness_of, prune, select
-from fxstyle.fit.belief import believed, reverberates
+from fxstyle.fit.acceptance import BY_AS_MUCH, Judge, accept, at_loudness_of, prune, select
 from fxstyle.fit.blackbox import Trials, refine
 from fxstyle.fit.certainty import Certainty, certainties
 from fxstyle.fit.identify import deeper, pair_of, prepare_paired, space_of, turned_over
-from fxstyle.fit.limits import AtLimit, at_limits
+from fxstyle.fit.in_room import aware, held_in
+from fxstyle.fit.limits import at_limits
 from fxstyle.fit.locks import Locks
-from fxstyle.fit.objective import Objective
+from fxstyle.fit.objective import PRIOR_WEIGHT, UNNAMED_WEIGHT, Objective
 from fxstyle.fit.paired import Paired
 from fxstyle.fit.quality import QUALITIES, Quality, QualityName
-from fxstyle.fit.rooms import estimate_room
-from fxstyle.fit.search import Step, draws
+from fxstyle.fit.references import shares
+from fxstyle.fit.result import Match, Progress
+from fxstyle.fit.search import draws
 from fxstyle.fit.space import Space, Vector
 from fxstyle.fit.target import FIT_RATE, Task, prepare, prepare_wish, with_clap
-from fxstyle.fit.texts import asked_of, chain_of, feasible
-from fxstyle.fit.wish import Reached, beliefs_of, changed_room, imagine, less_room, reached
-from fxstyle.render import render
-from fxstyle.rooms.blind import FAR_LOSS
-from fxstyle.text.asked import Asked
-
-if TYPE_CHECKING:
-    from fxstyle.presets import Preset
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a match has got to: a stage in words, a fraction of the whole, the loss if there is one."""
-
-    stage: str
-    fraction: float
-    loss: float | None = None
-
-
-@dataclass(frozen=True)
-class Match:
-    """A finished match; `audio` is rendered when it is first asked for.
-
-    certainty: how sure the fit is of each setting that it decided and that stayed as it left it.
-    stopped: whether Ctrl-C ended the search early; the best settings so far went on to the judge.
-    """
-
-    chain: Chain
-    source: Audio
-    references: tuple[Audio, ...]
-    source_measured: Measurement
-    reference_measured: Measurement
-    verdict: Verdict
-    history: tuple[Step, ...]
-    pruned: tuple[str, ...]
-    notes: tuple[str, ...]
-    quality: str
-    seed: int
-    seconds: float
-    at_limit: tuple[AtLimit, ...] = ()
-    certainty: tuple[Certainty, ...] = ()
-    asked: Asked | None = None
-    reached: tuple[Reached, ...] = ()
-    stopped: bool = False
-
-    @property
-    def reference(self) -> Audio:
-        """Return the first reference; raises MatchError where there was a text alone."""
-        if not self.references:
-            raise MatchError("this match has no reference: it was made from a text")
-        return self.references[0]
-
-    @property
-    def text(self) -> str | None:
-        """Return the text that was asked for, None for none."""
-        return None if self.asked is None else self.asked.text
-
-    @property
-    def understood(self) -> tuple[str, ...]:
-        """Return how the text was understood, a line for each of its words."""
-        return () if self.asked is None else tuple(str(word) for word in self.asked.understood)
-
-    @cached_property
-    def aims(self) -> tuple[Audio, ...]:
-        """What was aimed at: the references, or these as the text wants them, or the input so."""
-        if self.asked is None:
-            return self.references
-        asked = self.asked if self.references else self.asked.drier()
-        return tuple(
-            a.with_samples(imagine(asked, a.samples, a.rate)) for a in self.references or (self.source,)
-        )
-
-    @cached_property
-    def audio(self) -> Audio:
-        """The input through the chain, at full length and rate."""
-        samples = render(self.chain, self.source.samples, self.source.rate)
-        return self.source.with_samples(samples)
-
-    @cached_property
-    def preset(self) -> Preset:
-        """The chain with units and provenance."""
-        from fxstyle.presets import preset_of_match
-
-        return preset_of_match(self)
-
-    def report(self) -> str:
-        """Return the report: one self-contained HTML page."""
-        from fxstyle.report import html
-
-        return html(self)
+from fxstyle.fit.texts import asked_of, chain_of, feasible, named_in
+from fxstyle.fit.topology import AUTO, chain_text, shipped
+from fxstyle.fit.wish import Reached, beliefs_of, less_room, reached
+from fxstyle.text.asked import ROOM
 
 
 def _load(recording: Audio | str | Path) -> Audio:
@@ -153,6 +66,29 @@ def build_chain(chain: str | Chain | None, only: Sequence[str]) -> Chain:
     return kept
 
 
+def _decided(chain: str | Chain | None, only: Sequence[str], lock: Sequence[str]) -> tuple[Chain, Locks]:
+    """Return the chain to fit and its locks; raises SettingError where there is nothing left to fit."""
+    whole = build_chain(chain, only)
+    # An effect that is not there is off already, whether --only left it out or the chain never had it.
+    absent = {*effects.names(), *(slot.name for slot in build_chain(chain, ()))}
+    locks = Locks.parse(lock, whole, absent)
+    if Space(whole, locks).size == 0:
+        raise SettingError("everything is locked: there is no setting left to fit")
+    return whole, locks
+
+
+def _heard(
+    source: Audio, references: Sequence[tuple[Audio, float]], quality: Quality
+) -> tuple[str, ...] | None:
+    """Return the effects heard in the reference that counts most; None where that is not listened for."""
+    if not quality.rooms:
+        return None
+    try:
+        return shipped().heard(source, max(references, key=lambda one: one[1])[0])
+    except AudioError:
+        return None  # too little sound to tell
+
+
 def closed_form(space: Space, task: Task) -> Vector:
     """Position (N,) of the first guess: each effect's own closed form from both measurements."""
     guess: dict[str, float] = {}
@@ -162,31 +98,6 @@ def closed_form(space: Space, task: Task) -> Vector:
                 guess[f"{slot.name}.{knob}"] = value
     guess |= {address: belief.value for address, belief in space.beliefs.items()}
     return space.unit(guess)
-
-
-def _aware(
-    chain: Chain,
-    locks: Locks,
-    source: Audio,
-    reference: Audio | None,
-    quality: Quality,
-    asked: Asked | None = None,
-) -> Space:
-    """Return the space of a chain, aware of the reference's room if it can take it up, and of words."""
-    space = Space(chain, locks)
-    fitted, given = {}, {}
-    if reference is not None and quality.rooms and reverberates(space.base):
-        # else too little sound to hear a room in, or like nothing the input could be in: the fit does without
-        with suppress(AudioError):
-            room = estimate_room(reference, source, simulations=quality.rooms)
-            if room.loss <= FAR_LOSS:
-                wanted = room if asked is None else changed_room(room, asked)
-                beliefs = believed(space.base, wanted)
-                fitted, given = beliefs.fitted, beliefs.given
-    if asked is not None:
-        words, said = beliefs_of(asked, space.base)
-        fitted, given = fitted | words, given | said
-    return Space(chain.with_settings(given), locks, fitted) if fitted or given else space
 
 
 @dataclass(frozen=True)
@@ -223,7 +134,7 @@ def problem(
     """Return the very problem that `match` would solve, with its crops, objective and first guess."""
     whole = build_chain(chain, ())
     task = prepare(source, (reference,), QUALITIES[quality], keep_loudness=False)
-    space = _aware(whole, Locks.parse(lock, whole), source, reference, QUALITIES[quality])
+    space = aware(whole, Locks.parse(lock, whole), source, reference, QUALITIES[quality])
     return Problem(space, Objective(space, task.crops, task.aims, FIT_RATE), closed_form(space, task))
 
 
@@ -240,6 +151,8 @@ def match(
     amount: float = 1.0,
     keep_loudness: bool = False,
     paired: Paired = "auto",
+    weights: Sequence[float] = (),
+    room: Audio | str | Path | None = None,
     quality: QualityName = "standard",
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
@@ -248,18 +161,21 @@ def match(
 
     Parameters
     ----------
-    source, reference: recordings or paths; several references are averaged; None with a text alone.
+    source, reference: recordings or paths; several references are averaged, see weights; None with a text alone.
     text: words of sound, as in "warm, close, a little tape"; beside a reference: the difference from it.
     lexicon: a file of words of your own, on top of the package's.
     clap: weights of CLAP (`fxstyle.embed.clap.load_clap`), which then hears the text as well.
-    chain: effects in order, as in "eq,compressor,gain"; default DEFAULT_CHAIN and what the text takes
-        beyond; with a text alone what it takes.
+    chain: effects in order, as in "eq,compressor,gain"; "auto", the default, takes those that are heard in
+        the reference (topology.py; a draft does not listen and takes DEFAULT_CHAIN). With a text it is
+        DEFAULT_CHAIN and what the text takes beyond; with a text alone what it takes.
     only: slots of that chain to use; all if empty.
     lock: texts such as "compressor.ratio<=4", "eq.peak1_db=0", "reverb=off".
     amount: share of the result to apply, 0..1.
     keep_loudness: match everything but the level.
     paired: whether the reference is a wet version of the input, the same performance: "auto" listens, "yes"
         takes your word for it, "no" takes it for other content.
+    weights: how much each reference counts, in their order; 2 counts twice as much as 1, 0 not at all.
+    room: a recording whose room the output is put into, instead of that of the reference (in_room.py).
     quality: "draft", "standard" or "best".
     seed: repeats a run.
     progress: called with a Progress now and then.
@@ -287,31 +203,49 @@ def match(
     )
     if not given and asked is None:
         raise MatchError("no reference given: name at least one recording to sound like, or say it in a text")
+    counted = shares(weights, len(given))
+    if room is not None and paired == "yes":
+        raise SettingError(
+            "paired=yes finds the room between both recordings, room wants another: choose one"
+        )
+    chain = None if isinstance(chain, str) and chain.strip() == AUTO else chain
+    unnamed = chain is None and asked is None and not only
+    also = named_in(lock) | ({ROOM} if room is not None else set())
+    if unnamed:
+        chain = chain_text(DEFAULT_CHAIN.split(","), also)
     if asked is not None:
         by_clap = clap is not None and not given and asked.is_nothing
         chain = chain_of(chain, asked, only, lock, not given and not by_clap)
         asked = asked if given else asked.drier()
-    whole = build_chain(chain, only)
-    # An effect that is not there is off already, whether --only left it out or the chain never had it.
-    absent = {*effects.names(), *(slot.name for slot in build_chain(chain, ()))}
-    locks = Locks.parse(lock, whole, absent)
-    if Space(whole, locks).size == 0:
-        raise SettingError("everything is locked: there is no setting left to fit")
+    whole, locks = _decided(chain, only, lock)
     notes: tuple[str, ...] = ()
     can = None
     if asked is not None:
         asked, can, notes = feasible(asked, whole, locks, keep_loudness, alone=not given and clap is None)
     loaded = _load(source)
     references = tuple(_load(r) for r in given)  # type: ignore[arg-type]  # str is a Sequence too
+    used = [(r, share) for r, share in zip(references, counted, strict=True) if share > 0.0]
 
     tell(Progress("measure", 0.0))
     work = QUALITIES[quality]
-    pair = pair_of(loaded, references, paired)
+    pair = pair_of(loaded, [r for r, _ in used], "no" if room is not None else paired)
+    heard = _heard(loaded, used, work) if unnamed and pair is None else None
+    if heard is not None:
+        with suppress(SettingError):  # where nothing that was heard may be turned, all is tried
+            whole, locks = _decided(chain_text(heard, also), (), lock)
+    held: frozenset[str] = frozenset()
+    if room is not None:
+        place = held_in(whole, locks, _load(room), loaded, max(work.rooms, QUALITIES["standard"].rooms))
+        held = frozenset(
+            address.partition(".")[0] for address in place.locks.fixed.keys() - locks.fixed.keys()
+        )
+        whole, locks, notes = place.chain, place.locks, (*notes, place.note)
     if pair is not None:
         work = deeper(work)
         task = prepare_paired(loaded, pair, work, keep_loudness, can)
     elif references or asked is None or can is None:
-        task = prepare(loaded, references, work, keep_loudness, can)
+        recordings, parts = zip(*used, strict=True)
+        task = prepare(loaded, recordings, work, keep_loudness, can, parts)
     else:
         task = prepare_wish(loaded, work, asked, can)
     if asked is not None and clap is not None:
@@ -320,9 +254,11 @@ def match(
     if pair is not None:
         space = space_of(whole, locks, pair, task)
     else:
-        space = _aware(whole, locks, loaded, references[0] if references else None, work, words)
-    objective = Objective(space, task.crops, task.aims, FIT_RATE)
-    unseen = Objective(space, task.held_out, task.held_out_aims or task.aims, FIT_RATE)
+        loudest = max(used, key=lambda one: one[1])[0] if used and room is None else None
+        space = aware(whole, locks, loaded, loudest, work, words)
+    prior = UNNAMED_WEIGHT if unnamed and pair is None else PRIOR_WEIGHT
+    objective = Objective(space, task.crops, task.aims, FIT_RATE, prior)
+    unseen = Objective(space, task.held_out, task.held_out_aims or task.aims, FIT_RATE, prior)
 
     guess = closed_form(space, task)
     generator = np.random.default_rng(seed)
@@ -340,7 +276,8 @@ def match(
         notes += (f"stopped by hand after {len(found.course)} steps: the best settings so far were kept",)
     best = select(unseen, found)
     by_loudness = keep_loudness or not references
-    decided = {
+    plugins = {slot.name for slot in whole if slot.effect.hosted is not None}
+    decided = plugins | {
         address.partition(".")[0]
         for address in (
             *locks.fixed,
@@ -354,9 +291,9 @@ def match(
         fitted, note = less_room(fitted, can, locks)
         notes += note
     tell(Progress("judge", 0.95, None))
-    judge = Judge(task, loaded.rate)
+    judge = Judge(task, loaded.rate, BY_AS_MUCH if unnamed and pair is None else 0.0)
     level = Chain(tuple(s for s in space.chain(guess) if s.effect.level_knob is not None))
-    final, verdict = accept(fitted, judge, amount, level if level.slots else None)
+    final, verdict = accept(fitted, judge, amount, level if level.slots else None, held)
     notes = (*notes, *task.notes, *locks.idle(final))
     if by_loudness and verdict.amount > 0.0:
         change_lu = 0.0 if references or can is None else can.loudness_lu * verdict.amount
@@ -394,6 +331,8 @@ def match(
         quality=quality,
         seed=seed,
         seconds=time.perf_counter() - began,
+        weights=counted,
+        heard=heard,
         at_limit=at_limit,
         certainty=sure,
         asked=asked,

@@ -109,7 +109,7 @@ class Knobs(NamedTuple):
     scale: torch.Tensor
 
 
-class _Weighed(nn.Module):
+class Weighed(nn.Module):
     """What is heard, group by group: scaled, and in training with numbers left out."""
 
     scale: torch.Tensor
@@ -148,7 +148,7 @@ class Network(nn.Module):
         owner = torch.cat([torch.full((len(own),), i) for i, own in enumerate(layout.knobs.values())])
         self.register_buffer("owner", owner, persistent=False)
         self.trunk = nn.Sequential(
-            _Weighed(layout.groups),
+            Weighed(layout.groups),
             nn.Linear(2 * layout.heard, hidden),
             nn.LayerNorm(hidden),
             nn.ReLU(),

@@ -226,12 +226,15 @@ def prepare(
     quality: Quality,
     keep_loudness: bool,
     asked: Asked | None = None,
+    weights: Sequence[float] = (),
 ) -> Task:
     """Build the task of matching `source` to `references`, changed as words want them if there are any.
 
+    weights: how much each reference counts, summing to one; all alike if there are none.
     Raises MatchError, AudioError.
     """
     notes = []
+    weights = weights or (1.0 / len(references),) * len(references)
     x, source_measured = _heard(source)
     ys = [_prepare(r, "reference") for r in references]
     measured = []
@@ -266,13 +269,14 @@ def prepare(
         )
     size = fitted.audio.shape[2] - fitted.preroll
     reference_crops = []
-    for y in ys:
+    for y, weight in zip(ys, weights, strict=True):
         reference_size = min(size, y.shape[1])
-        count = max(min(REFERENCE_CROPS, y.shape[1] // reference_size), 1)
+        wanted = round(REFERENCE_CROPS * weight / max(weights))
+        count = max(min(wanted, y.shape[1] // reference_size), 1)
         begins = salient(y, reference_size, count)
         reference_crops.append(cut(y, begins, reference_size, 0))
 
-    reference_measured = _mean(measured)
+    reference_measured = _mean(measured, weights)
     # A band in which the input carries nothing cannot be filled by any effect, and a level below the
     # floor is noise: neither may pull at the equaliser.
     mask = tuple(
@@ -286,7 +290,10 @@ def prepare(
         noise=content_noise(heard, FIT_RATE),
     )
     targets = [Aim.at(embedding, c, FIT_RATE).target for c in reference_crops]
-    target = {name: torch.stack([t[name] for t in targets]).mean(0) for name in targets[0]}
+    target = {
+        name: torch.stack([w * t[name] for w, t in zip(weights, targets, strict=True)]).sum(0)
+        for name in targets[0]
+    }
     return Task(
         crops=fitted,
         held_out=held_out,
@@ -356,18 +363,17 @@ def with_channels(y: Samples, channels: int) -> Samples:
     return y.mean(axis=0, keepdims=True) if channels == 1 else np.repeat(y, 2, axis=0)
 
 
-def _mean(measured: Sequence[Measurement]) -> Measurement:
-    """Average of several measurements, number by number (levels in dB)."""
+def _mean(measured: Sequence[Measurement], weights: Sequence[float]) -> Measurement:
+    """Weighted mean of several measurements, number by number (levels in dB)."""
     first = measured[0]
     if len(measured) == 1:
         return first
-    means = {
-        name: np.mean([getattr(m, name) for m in measured], axis=0)
-        for name in ("mid_db", "side_db", "level_quantiles_db", "decay_s")
-    }
-    numbers = {
-        name: float(np.mean([getattr(m, name) for m in measured])) for name in ("loudness_lufs", "crest_db")
-    }
+
+    def mean(name: str) -> Any:
+        return np.average([getattr(m, name) for m in measured], axis=0, weights=weights)
+
+    means = {name: mean(name) for name in ("mid_db", "side_db", "level_quantiles_db", "decay_s")}
+    numbers = {name: float(mean(name)) for name in ("loudness_lufs", "crest_db")}
     echo = max(measured, key=lambda m: m.echo_strength)
     changed: dict[str, Any] = {**means, **numbers}
     return replace(first, **changed, echo_ms=echo.echo_ms, echo_strength=echo.echo_strength)

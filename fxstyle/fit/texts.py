@@ -56,7 +56,7 @@ def asked_of(text: str | None, lexicon: str | Path | None, *, clap: bool = False
     return ask(parse(text, words, clap=clap), words)
 
 
-def _named_in(lock: Sequence[str]) -> set[str]:
+def named_in(lock: Sequence[str]) -> set[str]:
     """Return the effects that locks decide a knob of."""
     slots = {re.split(r"[.<>=]", text.strip())[0] for text in lock if "." in text.partition("=")[0]}
     return slots & set(effects.names())
@@ -68,7 +68,7 @@ def chain_of(
     """Return the chain for a text: the named one, or what the words take and the user has spoken of."""
     if chain is not None:
         return chain
-    return chain_text(asked, alone=alone and not only, also=_named_in(lock))
+    return chain_text(asked, alone=alone and not only, also=named_in(lock))
 
 
 def feasible(

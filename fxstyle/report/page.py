@@ -16,7 +16,7 @@ from fxstyle.report.svg import text_of
 
 if TYPE_CHECKING:
     from fxstyle.fit.acceptance import Verdict
-    from fxstyle.fit.match import Match
+    from fxstyle.fit.result import Match
     from fxstyle.presets import Preset
 
 
@@ -25,7 +25,7 @@ def html(match: Match) -> str:
     preset = match.preset
     before = summarise(match.source, "the input")
     after = summarise(match.audio, "the output")
-    reference = mean([summarise(r, "the reference") for r in match.aims])
+    reference = mean([summarise(r, "the reference") for r in match.aims], match.weights or None)
     origin = preset.provenance
     source_name = origin.input.name if origin.input is not None else "input"
     reference_name = " + ".join(r.name for r in origin.reference) or "reference"
@@ -41,6 +41,7 @@ def html(match: Match) -> str:
             _settings(match),
             _measures(before, after, reference, len(match.references), aim),
             _pictures(match, before, after, reference),
+            _terms(match),
             _provenance(match, preset),
             "</main>",
         ]
@@ -111,6 +112,9 @@ def _settings(match: Match) -> str:
     remarks = ""
     if match.at_limit:
         remarks += f"<p>At their limit: {text_of(', '.join(str(limit) for limit in match.at_limit))}.</p>"
+    if match.heard is not None:
+        found = ", ".join(match.heard) or "none beyond tone and level"
+        remarks += f"<p>Effects heard in the reference: {text_of(found)}.</p>"
     if match.pruned:
         remarks += f"<p>Left out, for it brought nothing: {text_of(', '.join(match.pruned))}.</p>"
     likely = {sure.setting: sure for sure in match.certainty}
@@ -161,6 +165,28 @@ def _pictures(match: Match, before: Summary, after: Summary, reference: Summary)
         f"<h2>{heading}</h2>\n<figure>{picture}<figcaption>{caption}</figcaption></figure>"
         for heading, picture, caption in pictures
         if picture
+    )
+
+
+def _terms(match: Match) -> str:
+    """Return every term of the loss, of the best candidate at the first step and at the last."""
+    if not match.history:
+        return ""
+    first, last = match.history[0], match.history[-1]
+    rows = "".join(
+        f'<tr><th scope="row">{text_of(name)}</th><td class="number">{first.terms.get(name, 0.0):.4f}</td>'
+        f'<td class="number">{value:.4f}</td></tr>'
+        for name, value in last.terms.items()
+    )
+    rows += (
+        f'<tr><th scope="row">loss</th><td class="number">{first.loss:.4f}</td>'
+        f'<td class="number">{last.loss:.4f}</td></tr>'
+    )
+    head = "".join(f'<th scope="col" class="number">{text}</th>' for text in ("first step", "last step"))
+    return (
+        "<h2>Terms of the loss</h2>\n<p class='soft'>Of the best candidate, on the passages that were fitted"
+        " on; the prior is how far the settings are from where an engineer leaves them.</p>\n"
+        f'<table><thead><tr><th scope="col"></th>{head}</tr></thead><tbody>{rows}</tbody></table>'
     )
 
 

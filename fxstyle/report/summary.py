@@ -117,12 +117,13 @@ def summarise(audio: Audio, what: str) -> Summary:
     )
 
 
-def mean(summaries: Sequence[Summary]) -> Summary:
-    """Average of several recordings, number by number."""
+def mean(summaries: Sequence[Summary], weights: Sequence[float] | None = None) -> Summary:
+    """Average of several recordings, number by number; `weights` sum to one, None: all alike."""
 
     def averaged(name: str) -> Any:
         values = [getattr(summary, name) for summary in summaries]
-        return np.mean(values, axis=0) if isinstance(values[0], np.ndarray) else float(np.mean(values))
+        average = np.average(values, axis=0, weights=weights)
+        return average if isinstance(values[0], np.ndarray) else float(average)
 
     averages: dict[str, Any] = {f.name: averaged(f.name) for f in fields(Summary)}
     return Summary(**averages)

@@ -13,8 +13,8 @@ from fxstyle import Audio, match
 from fxstyle.chain import Chain
 from fxstyle.fit.certainty import TEMPERATURE, Certainty, certainties, precisions, spreads
 from fxstyle.fit.locks import Locks
-from fxstyle.fit.match import Match
 from fxstyle.fit.objective import PRIOR_WEIGHT
+from fxstyle.fit.result import Match
 from fxstyle.fit.search import Found
 from fxstyle.fit.space import Space
 from fxstyle.presets import Preset
