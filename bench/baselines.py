@@ -178,7 +178,7 @@ def fxstyle_match(task: Task) -> Stereo:
         quality=task.quality,
         seed=task.seed,
     )
-    task.taken |= units_of(found.chain)
+    task.taken.update(units_of(found.chain))
     return found.audio.samples
 
 

@@ -16,8 +16,8 @@ is decided here and said here:
 - speech of the test split is one voice in short utterances, each in a measured room: two are joined for
   A and two others for B, at equal loudness, with 10 ms fades.
 
-Item k of a seed does not depend on how many items are asked for. Scores come from rows of split `test`; what is
-learnt or chosen comes from `train`.
+Item k of a seed does not depend on how many items are asked for. Scores come from rows of split
+`test`; what is learnt or chosen comes from `train`.
 """
 
 from __future__ import annotations

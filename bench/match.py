@@ -1,11 +1,13 @@
 """All methods on the same CounterFX items in one run: distance to the truth, and what it cost.
 
-    python bench/match.py [--items 40] [--methods nothing,loudness,...] [--seed 0] [--quality standard] [--hidden]
+    python bench/match.py [--items 40] [--methods nothing,loudness,...] [--quality standard] [--hidden]
 
 With --hidden nobody is told which effects were used: fxstyle hears for itself, CMA-ES is left out, and the
-units that fxstyle's chain stands for are compared with those that were there (F1, micro-averaged). Each result is appended to bench/out/match-seed0.jsonl (hidden-seed0.jsonl) as soon as it is there; a run that was interrupted
-goes on where it stopped, and --again computes the named methods anew. The table goes to
-bench/out/match-seed0.json as well.
+units that fxstyle's chain stands for are compared with those that were there (F1, micro-averaged).
+
+Each result is appended to bench/out/match-seed0.jsonl (hidden-seed0.jsonl) as soon as it is there; a run that
+was interrupted goes on where it stopped, and --again computes the named methods anew. The table goes to the
+file of that name that ends in .json as well.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
     python bench/topology.py train FOLDER [-o fxstyle/fit/topology.safetensors]
 
 Half of the pairs are those of counterfx.py (pedalboard's effects), half fxstyle's own chains as the proposer
-learns them. Of both passages one in three changes its level. What is kept is what was heard and which effects
-there were, in files that a further run goes on from. A twentieth of the files is kept from the training: on it
-the thresholds are chosen.
+learns them. Of both passages one in three changes its level. What is kept is what was heard and which
+effects there were, in files that a further run goes on from. A twentieth of the files is kept from the
+training: on it the thresholds are chosen.
 """
 
 from __future__ import annotations

@@ -20,3 +20,4 @@ Plugins = Annotated[tuple[Path, ...], Parameter(name="--allow-plugin", show_defa
 
 Quality = Literal["draft", "standard", "best"]
 Paired = Literal["auto", "yes", "no"]
+Device = Literal["auto", "cpu", "cuda"]

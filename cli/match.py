@@ -17,7 +17,7 @@ from fxstyle.cli._checks import (
     check_sound_output,
     check_tail_output,
 )
-from fxstyle.cli._options import Flag, OutputOrNone, Paired, Quality, Texts
+from fxstyle.cli._options import Device, Flag, OutputOrNone, Paired, Quality, Texts
 from fxstyle.cli._output import (
     emit,
     emit_chain_with,
@@ -57,6 +57,7 @@ def match(
     paired: Paired = "auto",
     weights: str | None = None,
     room: Path | None = None,
+    device: Device = "auto",
     quality: Quality = "standard",
     seed: int = 0,
     tail: str = "0",
@@ -104,6 +105,8 @@ def match(
         How much each REFERENCE counts, in their order, as in 2,1: the first twice as much as the second.
     room
         Recording in whose room the output is put, instead of the REFERENCE's.
+    device
+        Where the fit runs; "auto": on a GPU if there is one.
     quality
         How long to search.
     seed
@@ -154,6 +157,7 @@ def match(
             paired=paired,
             weights=counted,
             room=room,
+            device=device,
             quality=quality,
             seed=seed,
             progress=tell,

@@ -143,6 +143,7 @@ def test_match_hands_every_option_to_the_fit(run: Run, calls: list[dict[str, Any
         "match", "dry.wav", "record.wav", "dry.wav", "--chain", "eq,reverb,gain", "--only", "eq,gain",
         "--only", "reverb", "--lock", "eq.peak1_db<=4", "--lock", "reverb=off", "--amount", "0.5",
         "--keep-loudness", "--quality", "best", "--seed", "9", "--paired", "no",
+        "--weights", "2,1", "--room", "dry.wav", "--device", "cpu",
     )  # fmt: skip
     assert code == 0
     made = calls[-1]
@@ -156,6 +157,9 @@ def test_match_hands_every_option_to_the_fit(run: Run, calls: list[dict[str, Any
         "amount": 0.5,
         "keep_loudness": True,
         "paired": "no",
+        "weights": (2.0, 1.0),
+        "room": Path("dry.wav"),
+        "device": "cpu",
         "quality": "best",
         "seed": 9,
     }

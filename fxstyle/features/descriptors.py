@@ -95,7 +95,7 @@ def _quantiles(
         count = active.sum(-1).to(x.dtype)
         x = x.masked_fill(~active[:, None, :], math.inf)
     order = _order(x)
-    share = torch.tensor(probabilities, dtype=x.dtype, device=x.device)
+    share = torch.tensor(probabilities, dtype=x.dtype).to(x.device)
     position = (share * (count[:, None] - 1.0)).clamp_min(0.0)
     low = position.floor()
     high = torch.minimum(low + 1.0, count[:, None] - 1.0)

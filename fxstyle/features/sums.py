@@ -375,7 +375,7 @@ def plain(x: torch.Tensor, plan: Plan, rate: float, *, side: bool) -> Sums:
     """Return the same by torch's own operations: for other devices, and as a check."""
 
     def like(weights: npt.NDArray[np.float64]) -> torch.Tensor:
-        return torch.tensor(weights, dtype=x.dtype, device=x.device)
+        return torch.tensor(weights, dtype=x.dtype).to(x.device)
 
     mid, rows = x.mean(1), len(x)
     layers = torch.cat([mid, (x[:, 0] - x[:, -1])[: rows if side else 0] / 2.0])

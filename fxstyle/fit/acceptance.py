@@ -146,13 +146,13 @@ def process(chain: Chain, crops: torch.Tensor, rate: int) -> torch.Tensor:
     return chain.forward(crops, rate)
 
 
-def prune(chain: Chain, task: Task, objective: Objective, *, keep: set[str]) -> tuple[Chain, tuple[str, ...]]:
+def prune(chain: Chain, objective: Objective, *, keep: set[str]) -> tuple[Chain, tuple[str, ...]]:
     """Drop, from the end, every slot whose absence costs less than PRUNE_SHARE of the chain's gain.
 
     Slots named in `keep` stay: the user has decided something about them. Returns the chain and the
     names of the dropped slots.
     """
-    crops = task.crops.audio
+    crops = objective.crops.audio
     loss = objective.of_audio(process(chain, crops, FIT_RATE))
     gained = objective.of_audio(crops) - loss
     allowed = PRUNE_SHARE * max(gained, 0.0)

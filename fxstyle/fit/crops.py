@@ -42,6 +42,10 @@ class Crops:
         """Return how many there are."""
         return self.audio.shape[0]
 
+    def to(self, place: torch.device) -> Crops:
+        """Return the same on another device."""
+        return Crops(self.audio.to(place), self.preroll)
+
 
 def _window_levels(x: Samples, size: int, hop: int) -> npt.NDArray[np.float64]:
     # Energy per hop, channel by channel: no copy of a long recording is made.

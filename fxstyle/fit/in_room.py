@@ -1,4 +1,4 @@
-"""A space of settings that knows of a room: of the reference's, as heard, or of another recording's, as wished.
+"""Settings that know of a room: of the reference's, as heard, or of another recording's, as wished.
 
 heard   the reference's room is what the reverberation is thought to be before the search (belief.py)
 wished  the room of another recording: its decays and levels are set, and the fit leaves them alone
@@ -63,7 +63,7 @@ def held_in(chain: Chain, locks: Locks, room: Audio, source: Audio, simulations:
     """Put the first reverberation of a chain into the room of a recording; the user's own locks go first.
 
     simulations: rooms with which the recording is compared.
-    Raises SettingError for a chain without a reverberation, MatchError where no room can be heard.
+    Raises SettingError for a chain without a reverberation, MatchError for too little sound to hear a room in.
     """
     name = f"the room's recording{f' {room.source.name}' if room.source is not None else ''}"
     left = Chain(tuple(slot for slot in chain if slot.name not in locks.off))
@@ -76,11 +76,6 @@ def held_in(chain: Chain, locks: Locks, room: Audio, source: Audio, simulations:
         heard = estimate_room(room, source, simulations=simulations)
     except AudioError as error:
         raise MatchError(f"no room can be heard in {name}: {error}") from None
-    if heard.loss > FAR_LOSS:
-        raise MatchError(
-            f"no room can be heard in {name}: it is unlike anything the input could be in (distance"
-            f" {heard.loss:.2f}, at most {FAR_LOSS:g}); choose a recording of the same kind of sound"
-        )
     beliefs = believed(left, heard)
     wanted = {address: belief.value for address, belief in beliefs.fitted.items()} | beliefs.given
     decided = {*locks.fixed, *locks.low, *locks.high}
@@ -95,4 +90,8 @@ def held_in(chain: Chain, locks: Locks, room: Audio, source: Audio, simulations:
 def _words(heard: Estimate, name: str) -> str:
     if heard.dry:
         return f"{name} sounds dry: the reverberation is held at next to none"
-    return f"the room of {name.removeprefix('the ')} is held: {heard.t60_s[MIDDLE].mean():.2f} s in the middle octaves"
+    decay_s = float(heard.t60_s[MIDDLE].mean())
+    words = f"the room of {name.removeprefix('the ')} is held: {decay_s:.2f} s in the middle octaves"
+    if heard.loss > FAR_LOSS:
+        words += ", a guess, for it is unlike anything the input could be in"
+    return words

@@ -33,6 +33,7 @@ from fxstyle.fit.limits import at_limits
 from fxstyle.fit.locks import Locks
 from fxstyle.fit.objective import PRIOR_WEIGHT, UNNAMED_WEIGHT, Objective
 from fxstyle.fit.paired import Paired
+from fxstyle.fit.place import DeviceName, place_of
 from fxstyle.fit.quality import QUALITIES, Quality, QualityName
 from fxstyle.fit.references import shares
 from fxstyle.fit.result import Match, Progress
@@ -153,6 +154,7 @@ def match(
     paired: Paired = "auto",
     weights: Sequence[float] = (),
     room: Audio | str | Path | None = None,
+    device: DeviceName = "auto",
     quality: QualityName = "standard",
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
@@ -161,7 +163,7 @@ def match(
 
     Parameters
     ----------
-    source, reference: recordings or paths; several references are averaged, see weights; None with a text alone.
+    source, reference: recordings or paths; several references are averaged; None with a text alone.
     text: words of sound, as in "warm, close, a little tape"; beside a reference: the difference from it.
     lexicon: a file of words of your own, on top of the package's.
     clap: weights of CLAP (`fxstyle.embed.clap.load_clap`), which then hears the text as well.
@@ -176,6 +178,7 @@ def match(
         takes your word for it, "no" takes it for other content.
     weights: how much each reference counts, in their order; 2 counts twice as much as 1, 0 not at all.
     room: a recording whose room the output is put into, instead of that of the reference (in_room.py).
+    device: where the fit runs: "cpu", "cuda", or "auto", a GPU where there is one.
     quality: "draft", "standard" or "best".
     seed: repeats a run.
     progress: called with a Progress now and then.
@@ -222,6 +225,8 @@ def match(
     can = None
     if asked is not None:
         asked, can, notes = feasible(asked, whole, locks, keep_loudness, alone=not given and clap is None)
+    hosted = any(slot.effect.hosted is not None for slot in whole)
+    place = place_of(device, "a plugin in the chain" if hosted else None if clap is None else "CLAP")
     loaded = _load(source)
     references = tuple(_load(r) for r in given)  # type: ignore[arg-type]  # str is a Sequence too
     used = [(r, share) for r, share in zip(references, counted, strict=True) if share > 0.0]
@@ -235,11 +240,11 @@ def match(
             whole, locks = _decided(chain_text(heard, also), (), lock)
     held: frozenset[str] = frozenset()
     if room is not None:
-        place = held_in(whole, locks, _load(room), loaded, max(work.rooms, QUALITIES["standard"].rooms))
+        within = held_in(whole, locks, _load(room), loaded, max(work.rooms, QUALITIES["standard"].rooms))
         held = frozenset(
-            address.partition(".")[0] for address in place.locks.fixed.keys() - locks.fixed.keys()
+            address.partition(".")[0] for address in within.locks.fixed.keys() - locks.fixed.keys()
         )
-        whole, locks, notes = place.chain, place.locks, (*notes, place.note)
+        whole, locks, notes = within.chain, within.locks, (*notes, within.note)
     if pair is not None:
         work = deeper(work)
         task = prepare_paired(loaded, pair, work, keep_loudness, can)
@@ -257,8 +262,8 @@ def match(
         loudest = max(used, key=lambda one: one[1])[0] if used and room is None else None
         space = aware(whole, locks, loaded, loudest, work, words)
     prior = UNNAMED_WEIGHT if unnamed and pair is None else PRIOR_WEIGHT
-    objective = Objective(space, task.crops, task.aims, FIT_RATE, prior)
-    unseen = Objective(space, task.held_out, task.held_out_aims or task.aims, FIT_RATE, prior)
+    objective = Objective(space, task.crops.to(place), task.aims, FIT_RATE, prior)
+    unseen = Objective(space, task.held_out.to(place), task.held_out_aims or task.aims, FIT_RATE, prior)
 
     guess = closed_form(space, task)
     generator = np.random.default_rng(seed)
@@ -286,7 +291,7 @@ def match(
     }
     by_level = by_loudness or (pair is not None and pair.polarity < 0.0)
     levels = {slot.name for slot in whole if by_level and slot.effect.level_knob is not None}
-    fitted, pruned = prune(space.chain(best), task, objective, keep=decided | levels)
+    fitted, pruned = prune(space.chain(best), objective, keep=decided | levels)
     if references and can is not None and can.less_room:
         fitted, note = less_room(fitted, can, locks)
         notes += note

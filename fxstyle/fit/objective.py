@@ -24,8 +24,8 @@ PRIOR_WEIGHT = 0.03
 a knob's ((u - u0) / spread)^2 weighs one thirtieth of it."""
 
 UNNAMED_WEIGHT = 0.12
-"""lambda where nobody named the chain: among more knobs more is turned by accident. Of 19 hidden chains on rows
-of `train` the mean Ld was .88 instead of 1.00; of 16 known ones .99 instead of .96."""
+"""lambda where nobody named the chain: among more knobs more is turned by accident. Of 19 hidden chains on
+rows of `train` the mean Ld was .88 instead of 1.00; of 16 known ones .99 instead of .96."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,10 @@ class Aim:
 
 @dataclass(frozen=True)
 class Objective:
-    """J over one set of crops of the input."""
+    """J over one set of crops of the input.
+
+    What is heard is computed where `crops` lie; positions come and losses go wherever positions are.
+    """
 
     space: Space
     crops: Crops
@@ -81,9 +84,9 @@ class Objective:
         candidates = u.shape[0]
         count = self.crops.count
         x = self.crops.audio.repeat(candidates, 1, 1)
-        settings = {a: v.repeat_interleave(count) for a, v in self.space.settings(u).items()}
+        settings = {a: v.repeat_interleave(count).to(x.device) for a, v in self.space.settings(u).items()}
         y = self.space.base.forward(x, self.rate, settings)
-        terms = self._distances(y)
+        terms = {name: value.to(u.device) for name, value in self._distances(y).items()}
         if self.space.size:
             terms["prior"] = self.prior_weight * self.space.departure(u).to(y.dtype)
         return torch.stack(list(terms.values())).sum(0), terms
@@ -92,7 +95,8 @@ class Objective:
         terms: dict[str, torch.Tensor] = {}
         for aim in self.aims:
             vectors = aim.embedding.embed(y[..., self.crops.preroll :], self.rate, self.crops.count)
-            for name, value in aim.embedding.distance(vectors, aim.target).items():
+            target = {name: vector.to(y.device) for name, vector in aim.target.items()}
+            for name, value in aim.embedding.distance(vectors, target).items():
                 terms[f"{aim.embedding.name}.{name}"] = value
         return terms
 

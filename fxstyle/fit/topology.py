@@ -5,7 +5,8 @@
 effect by effect, by a small network on the numbers of _hearing.py. An effect is taken if p is above its
 own threshold, chosen on pairs kept from the training (`bench/topology.py`); the order is that of a mixing
 channel, ORDER. The equaliser and the level are always taken: other content alone asks for them, and what
-brings nothing is taken out again afterwards. What the network calls by one name may be several effects (FAMILIES).
+brings nothing is taken out again afterwards. What the network calls by one name may be several effects
+(FAMILIES).
 """
 
 from __future__ import annotations

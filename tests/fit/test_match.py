@@ -103,9 +103,9 @@ def test_keep_loudness_keeps_it(dry: Audio, other: Audio) -> None:
     )
 
 
-def test_a_match_that_gains_nothing_is_refused_in_words(dry: Audio) -> None:
+def test_a_match_that_gains_nothing_is_refused_in_words(dry: Audio, other: Audio) -> None:
     """A chain that can only harm is not accepted, and the input comes back to the bit."""
-    task = prepare(dry, (dry,), QUALITIES["draft"], keep_loudness=False)
+    task = prepare(dry, (other,), QUALITIES["draft"], keep_loudness=False)
     harmful = Chain.parse("gain").with_settings({"gain.gain_db": -30.0})
     chain, verdict = accept(harmful, Judge(task, RATE), 1.0)
     assert not verdict.accepted
@@ -117,16 +117,16 @@ def test_a_match_that_gains_nothing_is_refused_in_words(dry: Audio) -> None:
 def test_a_useless_effect_is_pruned_unless_decided(dry: Audio, other: Audio) -> None:
     quieter = other.with_samples(other.samples * np.float32(0.25))
     solved = problem(dry, quieter, chain="width,gain", quality="draft")
-    task = prepare(dry, (quieter,), QUALITIES["draft"], keep_loudness=False)
     fitted = Chain.parse("width,gain").with_settings({"gain.gain_db": -12.0})
-    assert prune(fitted, task, solved.objective, keep=set())[1] == ("width",)
-    assert prune(fitted, task, solved.objective, keep={"width"})[1] == ()
+    assert prune(fitted, solved.objective, keep=set())[1] == ("width",)
+    assert prune(fitted, solved.objective, keep={"width"})[1] == ()
 
 
 def test_no_gain_is_said_by_match_itself(dry: Audio) -> None:
     """The reference is the input: nothing can bring it nearer, and it comes back to the bit."""
     refused = match(dry, dry, chain="eq", quality="draft")
     assert not refused.verdict.accepted
+    assert "sounds like the reference already" in refused.verdict.message
     assert np.array_equal(refused.audio.samples, dry.samples)
 
 
