@@ -63,7 +63,7 @@ def held_in(chain: Chain, locks: Locks, room: Audio, source: Audio, simulations:
     """Put the first reverberation of a chain into the room of a recording; the user's own locks go first.
 
     simulations: rooms with which the recording is compared.
-    Raises SettingError for a chain without a reverberation, MatchError for too little sound to hear a room in.
+    Raises SettingError for a chain without a reverberation, MatchError for too little sound to hear a room.
     """
     name = f"the room's recording{f' {room.source.name}' if room.source is not None else ''}"
     left = Chain(tuple(slot for slot in chain if slot.name not in locks.off))
