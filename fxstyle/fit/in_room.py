@@ -65,12 +65,12 @@ def held_in(chain: Chain, locks: Locks, room: Audio, source: Audio, simulations:
     simulations: rooms with which the recording is compared.
     Raises SettingError for a chain without a reverberation, MatchError for too little sound to hear a room.
     """
-    name = f"the room's recording{f' {room.source.name}' if room.source is not None else ''}"
+    name = "the room's recording" if room.source is None else room.source.name
     left = Chain(tuple(slot for slot in chain if slot.name not in locks.off))
     if not reverberates(left):
         raise SettingError(
             f"the chain {','.join(slot.name for slot in left)} has no reverberation to put into the room of"
-            f" {name.removeprefix('the ')}: add reverb to it"
+            f" {name}: add reverb to it"
         )
     try:
         heard = estimate_room(room, source, simulations=simulations)
@@ -81,9 +81,7 @@ def held_in(chain: Chain, locks: Locks, room: Audio, source: Audio, simulations:
     decided = {*locks.fixed, *locks.low, *locks.high}
     free = {address: value for address, value in wanted.items() if address not in decided}
     if not free:
-        raise SettingError(
-            f"the locks leave nothing for the room of {name.removeprefix('the ')}: take one away"
-        )
+        raise SettingError(f"the locks leave nothing for the room of {name}: take one away")
     return Held(chain.with_settings(free), replace(locks, fixed={**locks.fixed, **free}), _words(heard, name))
 
 
@@ -91,7 +89,7 @@ def _words(heard: Estimate, name: str) -> str:
     if heard.dry:
         return f"{name} sounds dry: the reverberation is held at next to none"
     decay_s = float(heard.t60_s[MIDDLE].mean())
-    words = f"the room of {name.removeprefix('the ')} is held: {decay_s:.2f} s in the middle octaves"
+    words = f"the room of {name} is held: {decay_s:.2f} s in the middle octaves"
     if heard.loss > FAR_LOSS:
         words += ", a guess, for it is unlike anything the input could be in"
     return words
