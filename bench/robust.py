@@ -147,9 +147,8 @@ def run(kind: str, number: int, item: Item, quality: str) -> Row:
 
 def print_table(rows: list[Row]) -> None:
     """Print one line per class, and all of them."""
-    print(
-        f"\n{'class':<16}{'items':>6}{'input':>8}{'loudness':>9}{'fxstyle':>8}{'worse %':>8}{'loud. w. %':>11}"
-    )
+    head = f"{'class':<16}{'items':>6}{'input':>8}{'loudness':>9}{'fxstyle':>8}{'worse %':>8}"
+    print(f"\n{head}{'loud. w. %':>11}")
     for kind in [*dict.fromkeys(r.kind for r in rows), "all"]:
         own = [r for r in rows if kind in (r.kind, "all")]
         worse = 100.0 * np.mean([r.ld > r.nothing + WORSE_BY for r in own])

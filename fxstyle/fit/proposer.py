@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from fxstyle import effects
@@ -31,11 +30,12 @@ from fxstyle.embed.encoder import Ear
 from fxstyle.errors import AudioError, SettingError
 from fxstyle.fit._hearing import ENCODER, fingerprint, listened
 from fxstyle.fit._levelling import levelled
+from fxstyle.fit._weights import ENTRY, read_weights
 from fxstyle.fit.mixture import Layout, Network, Settings, likeliest, sampled
 from fxstyle.fit.space import Space, Vector
 
 WEIGHTS = "proposer.safetensors"
-ENTRY, FORMAT = "fxstyle", "fxstyle proposer 1"
+FORMAT = "fxstyle proposer 1"
 MOST = 4096
 """Proposals at once."""
 
@@ -264,16 +264,7 @@ def _shipped() -> Proposer:
 
 
 def _load(path: Path, ear: Ear) -> Proposer:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            told = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-    except FileNotFoundError:
-        raise AudioError(f"{path}: there is no such weights file") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise AudioError(f"{path} is no weights file of a proposer: {error}") from None
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
-        raise AudioError(f"{path} holds no {FORMAT}, which this program reads")
+    told, tensors = read_weights(path, "proposer", FORMAT)
     try:
         layout = _layout(told["layout"])
         network = Network(layout)

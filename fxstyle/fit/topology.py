@@ -19,7 +19,6 @@ from importlib import resources
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
@@ -28,6 +27,7 @@ from fxstyle.embed import encoder
 from fxstyle.embed.encoder import Ear
 from fxstyle.errors import AudioError
 from fxstyle.fit._hearing import fingerprint, listened
+from fxstyle.fit._weights import ENTRY, read_weights
 from fxstyle.fit.mixture import DROPPED, FARTHEST, LARGEST, Weighed
 
 ORDER = (
@@ -48,7 +48,7 @@ AUTO = "auto"
 """What a chain is called that is left to the program."""
 
 WEIGHTS = "topology.safetensors"
-ENTRY, FORMAT = "fxstyle", "fxstyle topology 1"
+FORMAT = "fxstyle topology 1"
 RETRAIN = "train it anew with bench/topology.py"
 
 
@@ -157,16 +157,7 @@ def shipped() -> Topology:
 
 def load(path: Path, ear: Ear) -> Topology:
     """Return the topology of a weights file; raises AudioError for a file that is none, or of another ear."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            told = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-    except FileNotFoundError:
-        raise AudioError(f"{path}: there is no such weights file") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise AudioError(f"{path} is no weights file of a topology: {error}") from None
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
-        raise AudioError(f"{path} holds no {FORMAT}, which this program reads")
+    told, tensors = read_weights(path, "topology", FORMAT)
     try:
         network = Network(told["groups"], tuple(map(str, told["effects"])), told["hidden"])
         network.load_state_dict({name: t.float() for name, t in tensors.items()})
