@@ -229,6 +229,8 @@ def match(
     place = place_of(device, "a plugin in the chain" if hosted else None if clap is None else "CLAP")
     loaded = _load(source)
     references = tuple(_load(r) for r in given)  # type: ignore[arg-type]  # str is a Sequence too
+    if weights:
+        notes += (f"the references count {', '.join(f'{100.0 * share:.0f} %' for share in counted)}",)
     used = [(r, share) for r, share in zip(references, counted, strict=True) if share > 0.0]
 
     tell(Progress("measure", 0.0))

@@ -77,4 +77,5 @@ class TestTheAim:
         assert both.chain.settings() == alone.chain.settings()
         assert len(both.references) == 2
         assert both.weights == (1.0, 0.0)
+        assert "the references count 100 %, 0 %" in both.notes
         assert "<html" in both.report()
