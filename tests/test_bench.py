@@ -396,3 +396,70 @@ def test_peak_memory_is_that_of_the_job(bench: Any) -> None:
     )
     # 64 MiB, and what the interpreter happens to do meanwhile
     assert float(done.stdout) == pytest.approx(64.0, abs=16.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "units"),
+    [
+        ({}, {"compressor", "distortion"}),
+        ({"eq.low_cut_hz": 90.0}, {"highpass", "compressor", "distortion"}),
+        ({"eq.high_cut_hz": 5000.0, "eq.peak2_db": -3.0}, {"lowpass", "peak", "compressor", "distortion"}),
+        ({"eq.peak2_db": 0.4}, {"compressor", "distortion"}),
+    ],
+)
+def test_a_chain_stands_for_the_units_that_are_in_use(
+    bench: Any, settings: dict[str, float], units: set[str]
+) -> None:
+    from fxstyle.chain import Chain
+
+    chain = Chain.parse("eq,compressor,saturation,gain").with_settings(settings)
+    assert bench("counterfx").units_of(chain) == units
+    assert bench("counterfx").units_of(chain.scaled(0.0)) == set()
+
+
+def test_sets_are_scored_by_f1(bench: Any) -> None:
+    match = bench("match")
+    row = match.Row(0, 0, "", "music", "peak(q=1) > delay(mix=1)", "fxstyle", "draft", 1.0, 1.0, 1.0)
+    assert "F1 1.000" in match.sets_told([replace(row, taken="delay,peak")])
+    # two right of three taken and of four that were there: 2 PR / (P + R) = 4/7
+    told = match.sets_told([replace(row, taken="delay,peak,reverb"), row])
+    assert "F1 0.571 (precision 0.667, recall 0.500)" in told
+    assert "delay 1/2, peak 1/2" in told
+
+
+def test_what_is_learnt_goes_by_families(bench: Any) -> None:
+    effects_of = bench("topology_train").effects_of
+    assert effects_of("pedalboard.highpass,pedalboard.distortion,tape") == {"eq", "saturation"}
+    assert effects_of("fdn,width") == {"reverb", "width"}
+    assert effects_of("") == set()
+
+
+def test_a_changed_item_keeps_its_truth(bench: Any, music: np.ndarray) -> None:
+    """Whatever is done to the input, the truth is what the item's chain makes of it."""
+    counterfx, robust = bench("counterfx"), bench("robust")
+    steps = (counterfx.Step("peak", {"cutoff_frequency_hz": 800.0, "gain_db": 6.0, "q": 1.0}),)
+    a, b = music[:, : 5 * RATE], music[:, 5 * RATE : 10 * RATE]
+    truth = counterfx.process(a, steps)
+    item = counterfx.Item("0", "music", a, counterfx.process(b, steps), truth, 1.0, steps, "eq", ())
+    other = replace(item, kind="speech")
+    for name in ("plain", "wet", "mono input", "noisy input", "other kind"):
+        changed = robust.CLASSES[name](item, [item, other], np.random.default_rng(0))
+        again = counterfx.process(changed.input, steps)
+        assert np.allclose(changed.truth, again, atol=1e-6), name
+    noisy = robust.noisy_input(item, [], np.random.default_rng(0)).input - a
+    assert 20.0 * np.log10(noisy.std() / np.sqrt(np.square(a).mean())) == pytest.approx(-30.0, abs=0.2)
+    mono = robust.CLASSES["mono reference"](item, [], np.random.default_rng(0)).reference
+    assert np.array_equal(mono[0], mono[1])
+
+
+@pytest.mark.data
+def test_deepafx_items_are_at_their_peak_and_the_truth_has_no_distance(bench: Any, data_dir: Path) -> None:
+    deepafx = bench("deepafx")
+    for kind in deepafx.SETS:
+        source, reference, truth = deepafx.item(kind, 0, 0)
+        assert source.shape == truth.shape == reference.shape
+        for x in (source, reference, truth):
+            assert np.abs(x).max() == pytest.approx(10.0 ** (-12.0 / 20.0), rel=1e-4)
+        found = deepafx.scores(kind, truth, truth)
+        assert all(abs(found[name]) < 1e-9 for name in ("STFT", "MSD", "SCE", "RMS", "LUFS"))
+        assert deepafx.scores(kind, source, truth)["STFT"] > 0.0
