@@ -213,7 +213,7 @@ def test_cma_es_spends_its_evaluations_and_returns_the_best(
     baselines = bench("baselines")
     y = baselines.cma_es(task)
     np.testing.assert_allclose(bowl.chosen, [0.2, 0.7, 0.4], atol=0.01)
-    assert bowl.evaluations <= 512 + baselines.CMA_POPULATION
+    assert bowl.evaluations <= baselines.CMA_EVALUATIONS + baselines.CMA_POPULATION
     np.testing.assert_array_equal(y, task.input)
 
 
