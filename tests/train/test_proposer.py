@@ -176,7 +176,7 @@ def test_it_learns_pairs_by_heart(pairs: Path, monkeypatch: pytest.MonkeyPatch) 
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        if isinstance(module, mixture._Weighed):
+        if isinstance(module, mixture.Weighed):
             module.share.zero_()
     monkeypatch.setattr(training, "rate_at", lambda *_: 3e-3)
     options = replace(small(), batch=32)
