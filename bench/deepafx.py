@@ -32,7 +32,7 @@ import pedalboard
 import soxr
 import torch
 from baselines import METHODS, Task
-from counterfx import RATE, Stereo, data_folder, load, loudness_lufs
+from counterfx import RATE, Stereo, data_folder, load, loudness_lufs, recordings
 
 from fxstyle.memory import keep_large_blocks
 
@@ -45,14 +45,7 @@ MEL_FFT, MELS = 65_536, 128
 LEAST = 1e-7
 NAMES = ("nothing", "loudness", "rules", "rules+loudness", "matchering", "fxstyle")
 ROUNDS = 100
-
-
-@cache
-def recordings(kind: str) -> tuple[tuple[Path, ...], ...]:
-    """Return test recordings; of speech, groups of utterances that are joined."""
-    from counterfx import recordings as found
-
-    return found(data_folder())[kind]
+"""Windows tried until both have sound."""
 
 
 def _peaked(x: Stereo) -> Stereo:
@@ -90,7 +83,7 @@ def item(kind: str, number: int, seed: int) -> tuple[Stereo, Stereo, Stereo]:
     rng = np.random.default_rng([seed, number, list(SETS).index(kind)])
     rate, size = SETS[kind]
     frames = round(size * RATE / rate)
-    group = recordings(kind)
+    group = recordings(data_folder())[kind]
     paths = [group[number % len(group)][i] for i in rng.permutation(len(group[number % len(group)]))]
     for _ in range(ROUNDS):
         x = np.concatenate([load(path) for path in paths], axis=1)

@@ -1,6 +1,6 @@
 """Inputs and references that are not as they should be: how often is the output worse than the input?
 
-    python bench/robust.py [--items 8] [--classes wet,noise,...] [--seed 0] [--quality standard]
+    python bench/robust.py [--items 8] [--classes wet,noise,...] [--seed 1] [--quality standard]
 
 CounterFX items of `test` rows (counterfx.py), hidden chains, each changed in one way:
 
@@ -15,7 +15,8 @@ CounterFX items of `test` rows (counterfx.py), hidden chains, each changed in on
     short         2 s of the input and 2 s of the reference
 
 Ld is that of bench/match.py, of the output and of the untouched input to the truth; an output that is farther
-by WORSE_BY counts as worse. Results are kept in bench/out/robust-seed0.jsonl; a run goes on where it stopped.
+by WORSE_BY counts as worse. Results are kept in bench/out/robust-standard-seed1.jsonl; a run goes on where
+it stopped.
 """
 
 from __future__ import annotations

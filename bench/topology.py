@@ -1,6 +1,6 @@
 """A tool: what `fxstyle.fit.topology` is taught from, on `train` rows.
 
-    python bench/topology.py make FOLDER [--pairs 9600] [--workers 2]
+    python bench/topology.py make FOLDER [--pairs 14400] [--workers 2]
     python bench/topology.py train FOLDER [-o fxstyle/fit/topology.safetensors]
 
 Half of the pairs are those of counterfx.py (pedalboard's effects), half fxstyle's own chains as the proposer
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from counterfx import KINDS, RATE, Stereo, data_folder, draw_steps, process, recordings, windows
-from topology_train import train
+from counterfx import KINDS, RATE, SMALLEST_LD, Stereo, data_folder, draw_steps, process, recordings, windows
+from topology_train import THEIRS, train
 
 from fxstyle.audio import Audio
 from fxstyle.embed import encoder
@@ -33,8 +33,6 @@ CONTENTS, CHAINS = 12, 4
 """Of a file: pairs of passages, and chains to each."""
 
 OTHER_LEVEL, LEVEL_DB = 0.33, 6.0
-SMALLEST_LD = 0.8
-"""As of the items: a chain that is hardly heard teaches nothing."""
 
 
 def _material(data: Path, generator: np.random.Generator) -> tuple[Stereo, Stereo]:
@@ -51,7 +49,7 @@ def _through(x: Stereo, generator: np.random.Generator) -> tuple[Stereo, list[st
     """Return a passage through a chain, and the names of what is in it."""
     if generator.random() < 0.5:
         steps = draw_steps(generator)
-        return process(x, steps), [f"pedalboard.{step.unit}" for step in steps]
+        return process(x, steps), [f"{THEIRS}{step.unit}" for step in steps]
     made, y = drawn_chain(x, generator)
     return y, [drawn.name for drawn in made]
 
@@ -104,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("job", choices=("make", "train"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pairs", type=int, default=9600)
+    parser.add_argument("--pairs", type=int, default=14400)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path)

@@ -1,4 +1,4 @@
-"""Training of topology.py: binary cross-entropy, an ensemble's best of a few epochs, thresholds by F1."""
+"""Training of topology.py: binary cross-entropy, then thresholds by the F1 of pairs kept from it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from counterfx import UNITS
 from torch.nn import functional
 
 from fxstyle.embed import encoder
@@ -17,22 +18,19 @@ KEPT = 20
 """One file in so many is kept from the training."""
 
 EPOCHS, BATCH, RATE, DECAY = 40, 256, 1e-3, 1e-2
+THEIRS = "pedalboard."
+"""Begins the names of units of counterfx.py."""
+
 LEAST_F1 = 0.45
 """An effect that is told worse is never taken: a wrong one costs more than a missing one."""
-
-COUNTERFX = {
-    "highpass": "eq", "lowpass": "eq", "peak": "eq", "compressor": "compressor", "distortion": "saturation",
-    "chorus": "chorus", "delay": "delay", "reverb": "reverb",
-}  # fmt: skip
 
 
 def effects_of(names: str) -> set[str]:
     """Return the effects of a chain as kept by topology.py, by the names that are learnt."""
     found = set()
     for name in filter(None, names.split(",")):
-        own = (
-            COUNTERFX.get(name.removeprefix("pedalboard."), name) if name.startswith("pedalboard.") else name
-        )
+        unit = name.removeprefix(THEIRS)
+        own = name if unit == name else UNITS[unit].slot or unit
         found.add(FAMILIES.get(own, own))
     return found
 
@@ -59,7 +57,7 @@ def train(folder: Path, output: Path | None, seed: int = 0) -> None:
     sets = [effects_of(str(names)) for names in np.concatenate(parts["names"])]
     there = np.array([[name in own for name in learnt] for own in sets])
     kept = np.concatenate(parts["kept"])
-    theirs = np.array(["pedalboard" in str(names) for names in np.concatenate(parts["names"])])
+    theirs = np.array([THEIRS in str(names) for names in np.concatenate(parts["names"])])
     goal = torch.from_numpy(there.astype(np.float32))
 
     network = Network(groups, learnt)

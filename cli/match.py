@@ -127,7 +127,7 @@ def match(
     recordings = [input, *reference, *([room] if room is not None else [])]
     check_inputs(recordings)
     _check_recordings(recordings, output)
-    counted = read_weights(weights)
+    counted = _read_weights(weights)
     check_outputs(outputs, [*recordings, *([lexicon] if lexicon is not None else [])], force=force)
     if output is not None:
         check_sound_output(output, input)
@@ -230,7 +230,7 @@ def _check_text(text: str | None, reference: list[Path], lexicon: Path | None, c
         parse(text, shipped())
 
 
-def read_weights(text: str | None) -> tuple[float, ...]:
+def _read_weights(text: str | None) -> tuple[float, ...]:
     """Return the numbers of "2,1"; raises SettingError."""
     if text is None:
         return ()

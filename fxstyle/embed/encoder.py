@@ -26,19 +26,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
 from fxstyle.embed.frontend import CHANNELS, TEXTURE, Heard, hear
 from fxstyle.errors import AudioError
+from fxstyle.weights import ENTRY, read_weights
 
 WINDOW_S = 5.0
 SHORTEST_S = 0.2
 SILENT_DB = -75.0
 WEIGHTS = "encoder.safetensors"
 LEVEL_SCALE_DB = 30.0
-ENTRY, FORMAT = "fxstyle", "fxstyle encoder 1"
+FORMAT = "fxstyle encoder 1"
 LARGEST = 4096
 DROPPED = 0.2
 """Share of what goes into the first layers over a whole window that is left out at random in training."""
@@ -256,16 +256,7 @@ def _shipped() -> Ear:
 
 
 def _load(path: Path) -> Ear:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-    except FileNotFoundError:
-        raise AudioError(f"{path}: there is no such weights file") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise AudioError(f"{path} is no weights file of an encoder: {error}") from None
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise AudioError(f"{path} holds no {FORMAT}, which this program reads")
+    about, tensors = read_weights(path, "an encoder", FORMAT)
     try:
         network = Encoder(Sizes(**about.pop("sizes")))
         network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})

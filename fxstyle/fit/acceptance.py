@@ -180,7 +180,10 @@ def accept(
     floor = Chain(tuple(slot for slot in chain if slot.name in held)).scaled(amount)
     before = judge.distance(floor)
     if before <= ALREADY:
-        words = f"The input sounds like {judge.goal} already (distance {before:.2f}): nothing was changed."
+        more = f" beyond {', '.join(held)}" if len(floor) else ""
+        words = (
+            f"The input sounds like {judge.goal} already (distance {before:.2f}): nothing{more} was changed."
+        )
         return _without(chain, held, amount), Verdict(before, before, False, 0.0, words)
     for share in AMOUNTS:
         candidate = _turned_back(chain, share, amount, held)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 import scipy.fft
@@ -101,13 +101,15 @@ class SameTime:
         """Return the distance of spectra and that of waveforms, (candidate,) each; `target` is in here."""
         y = output["sound"]
         if y.device != self.reference.device:
-            return self._moved(y.device).distance(output, target)
+            if y.device not in self._elsewhere:
+                self._elsewhere[y.device] = SameTime(self.reference.to(y.device))
+            return self._elsewhere[y.device].distance(output, target)
         return {"spectra": WEIGHT * self._spectra(y), "wave": WEIGHT * WAVE_WEIGHT * self._waveform(y)}
 
-    @cache  # noqa: B019  # as long-lived as the fit
-    def _moved(self, place: torch.device) -> SameTime:
-        """Return the same where the sound lies."""
-        return SameTime(self.reference.to(place))
+    @cached_property
+    def _elsewhere(self) -> dict[torch.device, SameTime]:
+        """The same where the sound lies."""
+        return {}
 
     def _waveform(self, y: torch.Tensor) -> torch.Tensor:
         spectrum, energy, size, slack = self._wave

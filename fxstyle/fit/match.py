@@ -78,14 +78,12 @@ def _decided(chain: str | Chain | None, only: Sequence[str], lock: Sequence[str]
     return whole, locks
 
 
-def _heard(
-    source: Audio, references: Sequence[tuple[Audio, float]], quality: Quality
-) -> tuple[str, ...] | None:
-    """Return the effects heard in the reference that counts most; None where that is not listened for."""
-    if not quality.rooms:
+def _heard(source: Audio, reference: Audio | None, quality: Quality) -> tuple[str, ...] | None:
+    """Return the effects heard in a reference; None where that is not listened for."""
+    if reference is None or not quality.rooms:
         return None
     try:
-        return shipped().heard(source, max(references, key=lambda one: one[1])[0])
+        return shipped().heard(source, reference)
     except AudioError:
         return None  # too little sound to tell
 
@@ -232,11 +230,12 @@ def match(
     if weights:
         notes += (f"the references count {', '.join(f'{100.0 * share:.0f} %' for share in counted)}",)
     used = [(r, share) for r, share in zip(references, counted, strict=True) if share > 0.0]
+    heaviest = max(used, key=lambda one: one[1])[0] if used else None
 
     tell(Progress("measure", 0.0))
     work = QUALITIES[quality]
     pair = pair_of(loaded, [r for r, _ in used], "no" if room is not None else paired)
-    heard = _heard(loaded, used, work) if unnamed and pair is None else None
+    heard = _heard(loaded, heaviest, work) if unnamed and pair is None else None
     if heard is not None:
         with suppress(SettingError):  # where nothing that was heard may be turned, all is tried
             whole, locks = _decided(chain_text(heard, also), (), lock)
@@ -261,8 +260,7 @@ def match(
     if pair is not None:
         space = space_of(whole, locks, pair, task)
     else:
-        loudest = max(used, key=lambda one: one[1])[0] if used and room is None else None
-        space = aware(whole, locks, loaded, loudest, work, words)
+        space = aware(whole, locks, loaded, heaviest if room is None else None, work, words)
     prior = UNNAMED_WEIGHT if unnamed and pair is None else PRIOR_WEIGHT
     objective = Objective(space, task.crops.to(place), task.aims, FIT_RATE, prior)
     unseen = Objective(space, task.held_out.to(place), task.held_out_aims or task.aims, FIT_RATE, prior)

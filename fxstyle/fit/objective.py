@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -91,11 +92,16 @@ class Objective:
             terms["prior"] = self.prior_weight * self.space.departure(u).to(y.dtype)
         return torch.stack(list(terms.values())).sum(0), terms
 
+    @cached_property
+    def _targets(self) -> tuple[dict[str, torch.Tensor], ...]:
+        """Where to arrive, where the crops lie."""
+        place = self.crops.audio.device
+        return tuple({name: v.to(place) for name, v in aim.target.items()} for aim in self.aims)
+
     def _distances(self, y: torch.Tensor) -> dict[str, torch.Tensor]:
         terms: dict[str, torch.Tensor] = {}
-        for aim in self.aims:
+        for aim, target in zip(self.aims, self._targets, strict=True):
             vectors = aim.embedding.embed(y[..., self.crops.preroll :], self.rate, self.crops.count)
-            target = {name: vector.to(y.device) for name, vector in aim.target.items()}
             for name, value in aim.embedding.distance(vectors, target).items():
                 terms[f"{aim.embedding.name}.{name}"] = value
         return terms

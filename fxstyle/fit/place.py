@@ -6,14 +6,14 @@ other makers run on the CPU, and CLAP is kept there.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 from fxstyle.errors import SettingError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = get_args(DeviceName)
 CPU = torch.device("cpu")
 
 

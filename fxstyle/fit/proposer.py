@@ -30,9 +30,9 @@ from fxstyle.embed.encoder import Ear
 from fxstyle.errors import AudioError, SettingError
 from fxstyle.fit._hearing import ENCODER, fingerprint, listened
 from fxstyle.fit._levelling import levelled
-from fxstyle.fit._weights import ENTRY, read_weights
 from fxstyle.fit.mixture import Layout, Network, Settings, likeliest, sampled
 from fxstyle.fit.space import Space, Vector
+from fxstyle.weights import ENTRY, read_weights
 
 WEIGHTS = "proposer.safetensors"
 FORMAT = "fxstyle proposer 1"
@@ -264,7 +264,7 @@ def _shipped() -> Proposer:
 
 
 def _load(path: Path, ear: Ear) -> Proposer:
-    told, tensors = read_weights(path, "proposer", FORMAT)
+    told, tensors = read_weights(path, "a proposer", FORMAT)
     try:
         layout = _layout(told["layout"])
         network = Network(layout)

@@ -27,8 +27,8 @@ from fxstyle.embed import encoder
 from fxstyle.embed.encoder import Ear
 from fxstyle.errors import AudioError
 from fxstyle.fit._hearing import fingerprint, listened
-from fxstyle.fit._weights import ENTRY, read_weights
 from fxstyle.fit.mixture import DROPPED, FARTHEST, LARGEST, Weighed
+from fxstyle.weights import ENTRY, read_weights
 
 ORDER = (
     "gate", "deesser", "eq", "compressor", "transient", "saturation", "bitcrush", "phaser", "chorus",
@@ -157,7 +157,7 @@ def shipped() -> Topology:
 
 def load(path: Path, ear: Ear) -> Topology:
     """Return the topology of a weights file; raises AudioError for a file that is none, or of another ear."""
-    told, tensors = read_weights(path, "topology", FORMAT)
+    told, tensors = read_weights(path, "a topology", FORMAT)
     try:
         network = Network(told["groups"], tuple(map(str, told["effects"])), told["hidden"])
         network.load_state_dict({name: t.float() for name, t in tensors.items()})

@@ -1,4 +1,4 @@
-"""Weights files of the fit's small networks: safetensors with one entry that tells what they are."""
+"""Weights files of networks: safetensors with one entry that tells what they are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENTRY = "fxstyle"
 def read_weights(path: Path, kind: str, form: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return what a file tells of itself, and its tensors; raises AudioError for one that is not of `form`.
 
-    kind: what it should be the weights file of, in words.
+    kind: what it should be the weights file of, in words, as in "an encoder".
     """
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -26,7 +26,7 @@ def read_weights(path: Path, kind: str, form: str) -> tuple[dict[str, Any], dict
     except FileNotFoundError:
         raise AudioError(f"{path}: there is no such weights file") from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise AudioError(f"{path} is no weights file of a {kind}: {error}") from None
+        raise AudioError(f"{path} is no weights file of {kind}: {error}") from None
     if not isinstance(told, dict) or told.get("format") != form:
         raise AudioError(f"{path} holds no {form}, which this program reads")
     return told, tensors
